@@ -1,0 +1,3 @@
+module github.com/uprung/uprung
+
+go 1.26

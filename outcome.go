@@ -1,0 +1,60 @@
+package uprung
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// Outcome classifies the result of one request or call. It is the only
+// classification in this library: whatever counts, retries, balances or opens
+// a circuit works on outcomes and never on raw status codes, so that all guards
+// of a program agree on what a failure is.
+//
+// A result is classified when the body has ended; its latency is known earlier,
+// when the headers have arrived.
+type Outcome uint8
+
+const (
+	// Success is an answer that says nothing bad about who gave it. A 404 or a
+	// 401 is a success: the server did its work.
+	Success Outcome = iota
+	// Failure is an answer that shows its giver to be broken: a transport error,
+	// a 5xx, a truncated body.
+	Failure
+	// Overload is an answer by which a working server says that it has too much
+	// to do: 429, or 503 with Retry-After. It asks for less load, not for another
+	// server.
+	Overload
+	// Ignored is a result that says nothing at all, such as a request that its
+	// own caller cancelled.
+	Ignored
+)
+
+// String returns the lower-case name that metrics and logs use.
+func (o Outcome) String() string {
+	switch o {
+	case Success:
+		return "success"
+	case Failure:
+		return "failure"
+	case Overload:
+		return "overload"
+	case Ignored:
+		return "ignored"
+	}
+	return "Outcome(" + strconv.Itoa(int(o)) + ")"
+}
+
+// ResponseOutcome classifies a complete HTTP response by its status code and
+// header. 429, and 503 with a Retry-After field, are [Overload]; every other 5xx
+// is [Failure]; all the rest is [Success].
+func ResponseOutcome(status int, header http.Header) Outcome {
+	switch {
+	case status == http.StatusTooManyRequests,
+		status == http.StatusServiceUnavailable && header.Get("Retry-After") != "":
+		return Overload
+	case status >= 500:
+		return Failure
+	}
+	return Success
+}
