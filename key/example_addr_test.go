@@ -52,3 +52,27 @@ func ExampleAddr() {
 	// 203.0.113.7 true
 	// 203.0.113.0/24 true
 }
+
+func ExampleDirect() {
+	client := key.Direct(nil)
+	for _, peer := range []string{"203.0.113.7:40000", "[2001:db8:1:2:3:4:5:6]:40000"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = peer
+		fmt.Println(client(r))
+	}
+	// Output:
+	// 203.0.113.7 true
+	// 2001:db8:1:2::/64 true
+}
+
+func ExampleProxyHeader() {
+	client, err := key.ProxyHeader("CF-Connecting-IP", []string{"173.245.48.0/20", "2400:cb00::/32"}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr = "173.245.48.5:40000"
+	r.Header.Set("CF-Connecting-IP", "203.0.113.7")
+	fmt.Println(client(r))
+	// Output: 203.0.113.7 true
+}

@@ -65,3 +65,27 @@ func ExampleRoute() {
 	mux.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/users/7", nil))
 	// Output: GET /users/{id} true
 }
+
+func ExampleFirst() {
+	who := key.First(key.Header("Api-Key"), key.Direct(nil))
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr = "203.0.113.7:40000"
+	fmt.Println(who(r))
+	r.Header.Set("Api-Key", "alice")
+	fmt.Println(who(r))
+	// Output:
+	// 1:203.0.113.7 true
+	// 0:alice true
+}
+
+func ExampleHashed() {
+	who, err := key.Hashed([]byte("a secret of 32 bytes or more, kept"), key.Header("Api-Key"))
+	if err != nil {
+		panic(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("Api-Key", "alice")
+	hash, _ := who(r)
+	fmt.Println(len(hash))
+	// Output: 22
+}
