@@ -226,7 +226,7 @@ func TestMust(t *testing.T) {
 	}
 	want := errors.New("bad setting")
 	defer func() {
-		if got := recover(); got != want {
+		if got, ok := recover().(error); !ok || !errors.Is(got, want) {
 			t.Errorf("panic is %v, want %v", got, want)
 		}
 	}()

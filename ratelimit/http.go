@@ -1,0 +1,293 @@
+package ratelimit
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/key"
+)
+
+// ErrMissingKey is the error with which Middleware refuses a request that has no
+// key, under [key.MissingRefused].
+var ErrMissingKey = errors.New("ratelimit: request has no key")
+
+// face is what Middleware needs beyond the limiter: the checked options.
+type face struct {
+	name, quotedName string
+	key              key.Func // of requests that come in
+	outgoingKey      key.Func // of requests that go out
+	missing          key.Missing
+	cost             func(*http.Request) int64
+	headers          Headers
+	refused          func(http.ResponseWriter, *http.Request, error)
+	skip             func(*http.Request) bool
+	counts           func(status int) bool
+	facts            []uprung.Fact
+	settings         []uprung.Setting
+
+	limited, keyless, broken *httpx.Problem
+}
+
+// maxName bounds the name of a policy, which every response repeats.
+const maxName = 64
+
+// newFace checks and completes the options of the HTTP face.
+func newFace(o *Options) (face, []error) {
+	f := face{name: o.Name, key: o.Key, outgoingKey: o.Key, missing: o.MissingKey, cost: o.Cost, headers: o.Headers, refused: o.Refused, skip: o.Skip, counts: o.Count, facts: slices.Clone(o.Facts)}
+	var errs []error
+	if f.name == "" {
+		f.name = "default"
+	}
+	if !printable(f.name) || len(f.name) > maxName {
+		errs = append(errs, fmt.Errorf("Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName))
+	}
+	if f.headers > HeadersLegacy {
+		errs = append(errs, fmt.Errorf("Headers is %d, want HeadersIETF, HeadersNone or HeadersLegacy", o.Headers))
+	}
+	if err := f.missing.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("MissingKey: %w", err))
+	}
+	if f.key == nil {
+		f.key, f.outgoingKey = key.Direct(nil), hostKey
+		if f.facts == nil {
+			f.facts = []uprung.Fact{uprung.ByClientAddress}
+		}
+	}
+	f.quotedName = quoted(f.name)
+	if len(errs) == 0 {
+		errs = f.prepareProblems()
+	}
+	f.settings = []uprung.Setting{
+		{Name: "Algorithm", Value: o.Algorithm.String(), Default: o.Algorithm == TokenBucket},
+		{Name: "Capacity", Value: strconv.Itoa(cmp.Or(o.Capacity, DefaultCapacity)), Default: o.Capacity == 0},
+		{Name: "LimitFor", Value: given(o.LimitFor != nil, "none"), Default: o.LimitFor == nil},
+		{Name: "Key", Value: given(o.Key != nil, "key.Direct"), Default: o.Key == nil},
+		{Name: "MissingKey", Value: o.MissingKey.String(), Default: o.MissingKey == key.MissingRefused},
+		{Name: "Cost", Value: given(o.Cost != nil, "1"), Default: o.Cost == nil},
+		{Name: "Count", Value: given(o.Count != nil, "every request"), Default: o.Count == nil},
+		{Name: "Headers", Value: o.Headers.String(), Default: o.Headers == HeadersIETF},
+		{Name: "Refused", Value: given(o.Refused != nil, "problem document"), Default: o.Refused == nil},
+		{Name: "Skip", Value: given(o.Skip != nil, "none"), Default: o.Skip == nil},
+	}
+	return f, errs
+}
+
+// given describes a setting that is a function.
+func given(set bool, otherwise string) string {
+	if set {
+		return "a function"
+	}
+	return otherwise
+}
+
+// prepareProblems encodes the answers to refused requests.
+func (f *face) prepareProblems() (errs []error) {
+	prepare := func(status int, o *httpx.ProblemOptions) *httpx.Problem {
+		problem, err := httpx.NewProblem(status, o)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return problem
+	}
+	f.limited = prepare(http.StatusTooManyRequests, &httpx.ProblemOptions{
+		// Registered by draft-ietf-httpapi-ratelimit-headers-11, section 6.
+		Type:       "https://iana.org/assignments/http-problem-types#quota-exceeded",
+		Title:      "The quota of this client is used up",
+		Extensions: map[string]any{"violated-policies": []string{f.name}},
+	})
+	f.keyless = prepare(http.StatusBadRequest, &httpx.ProblemOptions{
+		Detail: "The request lacks what identifies its sender.",
+	})
+	f.broken = prepare(http.StatusInternalServerError, nil)
+	return errs
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// policyField returns the prepared RateLimit-Policy field of a budget, or nil if
+// none is to be sent.
+func (f *face) policyField(b *budget) []string {
+	if f.headers != HeadersIETF || b.always() {
+		return nil
+	}
+	return []string{policyOf(f.quotedName, b)}
+}
+
+// Middleware limits the requests to next: those that the limit of their key
+// grants pass, the others are refused with 429 as Options say. It is an
+// [uprung.Middleware].
+func (l *Limiter) Middleware(next http.Handler) http.Handler {
+	return &handler{limiter: l, next: next}
+}
+
+type handler struct {
+	limiter *Limiter
+	next    http.Handler
+}
+
+// Unwrap returns the handler that is limited.
+func (h *handler) Unwrap() http.Handler { return h.next }
+
+// Layer describes the limiter.
+func (h *handler) Layer() uprung.Layer { return h.limiter.Layer() }
+
+// ServeHTTP decides on a request and passes it on or refuses it.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l := h.limiter
+	var c call
+	applies, err := l.prepare(&c, r, l.face.key)
+	if applies && err == nil {
+		c.now = l.now()
+		if err = l.decide(&c); err == nil {
+			if rejection := l.announce(w.Header(), &c); rejection != nil {
+				err = rejection
+			}
+		} else if !l.load().mode.Enforces(c.key) {
+			err = nil // what is only watched refuses nothing, whatever is wrong with it
+		}
+	}
+	switch {
+	case err != nil:
+		l.refuse(w, r, err)
+	case c.charge > 0 && l.face.counts != nil:
+		back := refunder{l, c.hash, c.key, c.n, c.keyless}
+		httpx.Serve(h.next, w, r, nil, back.unlessItCounts)
+	default:
+		h.next.ServeHTTP(w, r)
+	}
+}
+
+// Failures is a value of Options.Count: a status of 400 or more counts.
+func Failures(status int) bool { return status >= 400 }
+
+// refunder gives back what a request has taken if its response does not count.
+type refunder struct {
+	limiter *Limiter
+	hash    uint64
+	key     string
+	n       int64
+	keyless bool
+}
+
+func (b *refunder) unlessItCounts(response httpx.Response) {
+	if response.Aborted || b.limiter.face.counts(response.Status) {
+		return
+	}
+	// The cost and the limit were valid when the events were taken. If the limit no
+	// longer is, the key keeps its charge.
+	_ = b.limiter.refund(&call{hash: b.hash, key: b.key, n: b.n, keyless: b.keyless, now: b.limiter.now()})
+}
+
+// prepare finds the key and the cost of a request. It returns false if the
+// request passes without a decision, and an error if it is to be refused without
+// one.
+func (l *Limiter) prepare(c *call, r *http.Request, keyOf key.Func) (applies bool, err error) {
+	f := &l.face
+	mode := l.load().mode
+	if mode == uprung.Off || f.skip != nil && f.skip(r) {
+		return false, nil
+	}
+	var ok bool
+	if c.key, ok = keyOf(r); ok {
+		c.hash = l.hash(c.key)
+	} else {
+		switch {
+		case f.missing == key.MissingAdmitted:
+			return false, nil
+		case f.missing == key.MissingShared:
+			c.hash, c.keyless = l.keyless, true
+		case mode.Enforces(""):
+			l.refusedKeyless.Add(1)
+			return false, ErrMissingKey
+		default:
+			return false, nil
+		}
+	}
+	c.n = 1
+	if f.cost != nil {
+		c.n = f.cost(r)
+	}
+	return c.n != 0, nil
+}
+
+// announce writes the header fields for a decision. It returns the rejection if
+// the request was denied.
+func (l *Limiter) announce(h http.Header, c *call) *uprung.Rejection {
+	if l.face.headers != HeadersNone && c.settings.mode.Enforces(c.key) && !c.budget.always() {
+		l.writeFields(h, c)
+	}
+	if c.ok {
+		return nil
+	}
+	rejection := l.rejection(c)
+	setRetryAfter(h, rejection)
+	return rejection
+}
+
+// setRetryAfter tells how long to wait, if that helps.
+func setRetryAfter(h http.Header, rejection *uprung.Rejection) {
+	if rejection.RetryAfter > 0 {
+		h[retryField] = []string{strconv.FormatInt(wholeSeconds(rejection.RetryAfter), 10)}
+	} else {
+		delete(h, retryField)
+	}
+}
+
+// writeFields adds the RateLimit fields to a response. Those of several limiters
+// on one request make one list.
+func (l *Limiter) writeFields(h http.Header, c *call) {
+	res := c.result()
+	after := res.ResetAfter
+	if res.RetryAfter > 0 {
+		after = res.RetryAfter
+	}
+	if l.face.headers == HeadersLegacy {
+		writeLegacy(h, &res, after)
+		return
+	}
+	policy := c.settings.policy
+	if c.own {
+		policy = l.face.policyField(&c.budget)
+	}
+	addField(h, policyField, policy)
+	addField(h, statusField, []string{statusOf(l.face.quotedName, res.Remaining, after)})
+}
+
+// refuse answers a request that may not pass.
+func (l *Limiter) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if l.face.refused != nil {
+		l.face.refused(w, r, err)
+		return
+	}
+	if rejection, ok := errors.AsType[*uprung.Rejection](err); ok {
+		l.face.limited.Write(w, r, max(rejection.RetryAfter, 0))
+		return
+	}
+	if errors.Is(err, ErrMissingKey) {
+		l.face.keyless.Write(w, r, 0)
+		return
+	}
+	l.face.broken.Write(w, r, 0)
+}
+
+// Layer describes the limiter and its effective settings.
+func (l *Limiter) Layer() uprung.Layer {
+	s := l.load()
+	return uprung.Layer{Kind: uprung.KindRateLimit, Name: l.name, Facts: slices.Clone(l.face.facts), Settings: append([]uprung.Setting{
+		{Name: "Limit", Value: s.limit.String()},
+		{Name: "Mode", Value: s.mode.String(), Default: s.mode == uprung.Enforce},
+	}, l.face.settings...)}
+}
