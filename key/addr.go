@@ -99,16 +99,49 @@ func Direct(o *AddrOptions) Func {
 		panic(err)
 	}
 	return func(r *http.Request) (string, bool) {
-		host, _ := splitHost(r.RemoteAddr)
-		addr, err := netip.ParseAddr(host)
-		if err != nil {
+		if w.v4 == 32 {
+			if n := lenIPv4(r.RemoteAddr); n > 0 && isPort(r.RemoteAddr[n:]) {
+				return r.RemoteAddr[:n], true
+			}
+		}
+		addr, ok := parseAddr(r.RemoteAddr)
+		if !ok {
 			return "", false
 		}
-		if addr.Is4() && w.v4 == 32 {
-			return host, true // netip reads no other spelling than the canonical one
-		}
-		return w.key(folded(addr))
+		return w.key(addr)
 	}
+}
+
+// lenIPv4 returns the length of the IPv4 address with which s begins, and zero
+// if it begins with none. There is one way to write an address, and so the text
+// can be the key: this is the path of nearly every request, and three times as
+// fast as going through [netip.ParseAddr].
+func lenIPv4(s string) int {
+	dots, value, digits := 0, 0, 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			if digits > 0 && value == 0 { // a leading zero
+				return 0
+			}
+			value = 10*value + int(c-'0')
+			if digits++; value > 255 {
+				return 0
+			}
+		case digits == 0:
+			return 0
+		case c == '.' && dots < 3:
+			dots, value, digits = dots+1, 0, 0
+		case dots == 3:
+			return i
+		default:
+			return 0
+		}
+	}
+	if dots == 3 && digits > 0 {
+		return len(s)
+	}
+	return 0
 }
 
 // parseAddr reads an address as peers and proxies write it: bare, in brackets,
