@@ -105,6 +105,18 @@ func TestLoweringRefillsNobody(t *testing.T) {
 				t.Errorf("%q was granted %d of 100", k, n)
 			}
 		}
+		// Where an event is a few ticks, what rounding could give back is most.
+		fast := []Limit{{Events: ticksPerNano, Period: 5, Burst: 1000}, {Events: ticksPerNano, Period: 7, Burst: 1000}}
+		l = newLimiter(t, fast[1], nil)
+		l.AllowN("k", 900)
+		time.Sleep(1)
+		most := remaining(t, l, "k")
+		for i := range 2000 {
+			set(t, l, fast[i%2])
+			if got := remaining(t, l, "k"); got > most {
+				t.Fatalf("change %d: %d remain, want at most %d as before", i, got, most)
+			}
+		}
 	})
 }
 

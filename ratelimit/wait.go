@@ -16,8 +16,8 @@ import (
 // It returns at once, without taking anything, with an [*uprung.Rejection] if
 // the wait would outlast ctx's deadline (ErrLimited) or could never end
 // ([ErrExceedsBurst], or ErrLimited with a RetryAfter of [uprung.Never]), or
-// with the error of [Limiter.Take]. If ctx ends first, it returns ctx.Err() and
-// gives back what nobody has queued up behind.
+// with the error of [Limiter.Take]. If ctx ends first, it returns ctx.Err() and,
+// if nobody has queued up behind it, gives back what it took.
 func (l *Limiter) Wait(ctx context.Context, key string, n int64) error {
 	return l.wait(ctx, &call{hash: l.hash(key), key: key, n: n})
 }
@@ -58,9 +58,10 @@ func (l *Limiter) wait(ctx context.Context, c *call) error {
 	}
 }
 
-// cancel undoes what c was promised. Who came later keeps the instant that it was
-// promised: only what nobody has queued up behind can be given back without two
-// being served at one instant.
+// cancel undoes what c was promised, if nobody has queued up behind it. Who came
+// later keeps the instant that it was promised, and to give back part of the
+// charge, from the end of the line, would have others served beside it: intervals
+// then exceed the burst.
 func (l *Limiter) cancel(c *call) {
 	if !c.ok {
 		return
@@ -68,8 +69,10 @@ func (l *Limiter) cancel(c *call) {
 	mine := c.now + c.debt + c.charge
 	c.now = l.now()
 	l.amend(c.settings, c, func(state int64) int64 {
-		undone := c.charge - max(state-mine, 0)
-		return max(state-max(undone, 0), min(state, c.now))
+		if state > mine {
+			return state
+		}
+		return max(state-c.charge, min(state, c.now))
 	})
 }
 

@@ -126,8 +126,8 @@ func TestWaitBeyondTheDeadlineReturnsAtOnce(t *testing.T) {
 	})
 }
 
-// Who leaves gives back what nobody has queued up behind, and nobody who stays
-// is served later for it, or earlier than was promised.
+// Who leaves gives back what it took if nobody has queued up behind, and nobody
+// who stays is served later for it, or earlier than was promised.
 func TestCancelledWaitGivesBackWhatIsLast(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -139,7 +139,7 @@ func TestCancelledWaitGivesBackWhatIsLast(t *testing.T) {
 		{"the only one", []int64{3}, []int{0}, 5 * time.Second},
 		{"the last", []int64{1, 3}, []int{1}, 6 * time.Second},
 		{"one in the middle, as large as who follows", []int64{2, 2}, []int{0}, 9 * time.Second},
-		{"one in the middle, larger than who follows", []int64{5, 2}, []int{0}, 9 * time.Second},
+		{"one in the middle, larger than who follows", []int64{5, 2}, []int{0}, 12 * time.Second},
 		{"one in the middle, smaller than who follows", []int64{1, 4}, []int{0}, 10 * time.Second},
 		{"all, the last first", []int64{1, 2, 3}, []int{2, 1, 0}, 5 * time.Second},
 		{"all, the first first", []int64{1, 2, 3}, []int{0, 1, 2}, 8 * time.Second},
