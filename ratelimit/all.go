@@ -74,7 +74,7 @@ func (g *Group) AllowN(key string, n int64) bool {
 			_ = earlier.refund(&call{hash: earlier.hash(key), key: key, now: now + g.offsets[j], n: n})
 		}
 		var calls [maxGroup]call
-		return g.decide(g.prepare(calls[:0], key, n)) == nil && granted(calls[:len(g.limiters)])
+		return g.decide(g.prepare(calls[:0], key, n), false) == nil && granted(calls[:len(g.limiters)])
 	}
 	for i := range g.limiters {
 		counters[i].granted.Add(1)
@@ -88,7 +88,7 @@ func (g *Group) AllowN(key string, n int64) bool {
 func (g *Group) Take(_ context.Context, key string, n int64) (Result, error) {
 	var array [maxGroup]call
 	calls := g.prepare(array[:0], key, n)
-	if err := g.decide(calls); err != nil {
+	if err := g.decide(calls, false); err != nil {
 		return Result{}, err
 	}
 	return combine(calls)
@@ -134,8 +134,9 @@ func (g *Group) prepare(calls []call, key string, n int64) []call {
 
 // decide asks the limiters in order. When one denies, what was taken before is
 // given back, and those that follow are asked what they would say. A call without
-// a key is of a limiter that does not apply.
-func (g *Group) decide(calls []call) error {
+// a key is of a limiter that does not apply. If lenient, what a limiter that does
+// not enforce has against a cost or limit out of range stops nobody.
+func (g *Group) decide(calls []call, lenient bool) error {
 	refused := false
 	for i := range calls {
 		c := &calls[i]
@@ -145,6 +146,10 @@ func (g *Group) decide(calls []call) error {
 		}
 		c.dry = refused
 		if err := g.limiters[i].settle(c); err != nil {
+			if lenient && !g.limiters[i].load().mode.Enforces(c.key) {
+				c.ok, c.n = true, 0
+				continue
+			}
 			g.undo(calls[:i])
 			return err
 		}
@@ -240,7 +245,7 @@ func (h *groupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		refunds = refunds || applies && l.face.counts != nil
 	}
-	if err := g.decide(calls); err != nil {
+	if err := g.decide(calls, true); err != nil {
 		g.limiters[0].refuse(w, r, err)
 		return
 	}
@@ -255,7 +260,7 @@ func (h *groupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	taken := slices.Clone(calls)
 	httpx.Serve(h.next, w, r, nil, func(response httpx.Response) {
 		for i, l := range g.limiters {
-			if c := &taken[i]; c.n > 0 && l.face.counts != nil {
+			if c := &taken[i]; c.charge > 0 && l.face.counts != nil {
 				back := refunder{l, c.hash, c.key, c.n, c.keyless}
 				back.unlessItCounts(response)
 			}

@@ -49,12 +49,13 @@
 //
 // The algorithm is GCRA, which grants what a token bucket grants: over any
 // stretch of time d, at most burst + rate*d events. An interval that starts with a
-// full bucket grants exactly that. Time is counted in units of 1/12 ns. The cost
-// of an event is rounded up to whole units, so that the rate enforced can be below
-// the one asked for by a share of less than rate/12e9, with rate in events per
-// second: one part in 12,000 at a million events per second, and nothing at all
-// for rates such as 100 per second or 8e8 bytes per second whose event takes a
-// whole number of units. The burst is always exact.
+// full bucket grants exactly that. Time is counted in units of 1/12 ns, and the
+// cost of an event is rounded up to whole units: the rate enforced is never above
+// the one asked for, and below it by a share of less than rate/12e9 (rate in
+// events per second), which is one part in 12,000 at a million per second and
+// nothing at all where the cost is whole, as for 100 per second. Above 1.2 million
+// per second, where quotas are of bytes, n events taken at once are rounded up
+// together and not each.
 //
 // Memory is 24 bytes for each key of Capacity, allocated once. Keys are kept as
 // 64-bit hashes under a seed that is secret to the process; two keys with one hash

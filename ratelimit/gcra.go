@@ -52,16 +52,16 @@ func (c *call) weigh(state int64) int64 {
 	c.debt = start - c.now
 	c.ok, c.granted, c.charge, c.wait = false, 0, 0, -1
 	if c.n <= b.burst {
-		c.wait = max(c.debt+c.n*b.cost-b.capacity, 0)
+		c.wait = max(c.debt+b.costOf(c.n)-b.capacity, 0)
 	}
 	switch {
 	case c.hold > 0:
 		c.ok, c.charge = true, max(c.hold+b.capacity-b.cost-c.debt, 0)
 	case c.wait >= 0 && c.wait <= c.patience, c.n == 0:
-		c.ok, c.granted, c.charge = true, c.n, c.n*b.cost
+		c.ok, c.granted, c.charge = true, c.n, b.costOf(c.n)
 	case c.upTo:
 		if fit := b.fit(c.debt); fit > 0 {
-			c.ok, c.granted, c.charge, c.wait = true, fit, fit*b.cost, 0
+			c.ok, c.granted, c.charge, c.wait = true, fit, b.costOf(fit), 0
 		} else {
 			c.wait = c.debt + b.cost - b.capacity // until one fits
 		}
@@ -151,7 +151,10 @@ func (l *Limiter) quick(hash uint64, now, n int64) (charge int64, counters *stri
 	if tat == inTransition || slot.key.Load() != hash || l.settings.Load() != s {
 		return 0, nil
 	}
-	start, cost := max(tat, now), n*s.budget.cost
+	start, cost := max(tat, now), s.budget.cost
+	if n != 1 {
+		cost = s.budget.costOf(n)
+	}
 	if start-now > s.budget.capacity-cost {
 		return 0, l.table.stripe(home)
 	}
@@ -267,7 +270,7 @@ func (l *Limiter) refund(c *call) error {
 			if b.window != 0 {
 				return b.refundWindow(state, c.now, c.n)
 			}
-			return max(state-min(c.n, b.burst)*b.cost, min(state, c.now))
+			return max(state-b.costOf(min(c.n, b.burst)), min(state, c.now))
 		}) {
 			return nil
 		}

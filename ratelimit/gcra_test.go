@@ -381,7 +381,7 @@ func TestResultIsExactToTheNanosecond(t *testing.T) {
 				if err := l.decide(&c); err != nil {
 					t.Fatal(err)
 				}
-				return c.debt+n*b.cost <= b.capacity
+				return c.debt+b.costOf(n) <= b.capacity
 			}
 			if res.Remaining > 0 && !peek(0, res.Remaining) || res.Remaining < res.Limit && peek(0, res.Remaining+1) {
 				t.Fatalf("%v: %d remain is wrong", limit, res.Remaining)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/bits"
 	"strconv"
 	"time"
@@ -44,7 +45,8 @@ func Unlimited() Limit { return Limit{Events: math.MaxInt64, Period: 1} }
 // FromRate converts a limit of golang.org/x/time/rate, in events per second,
 // and its burst. [rate.Inf] becomes [Unlimited]; a rate or a burst of zero
 // becomes the zero Limit. The conversion is exact to one part in 10^9. It
-// returns an error if r is negative or NaN, or burst is negative.
+// returns an error if r is negative, NaN or less than one event in 292 years, or
+// burst is negative.
 func FromRate(r rate.Limit, burst int) (Limit, error) {
 	switch {
 	case math.IsNaN(float64(r)) || r < 0:
@@ -146,12 +148,17 @@ func (l Limit) burst() int64 {
 	return l.Burst
 }
 
-// A tick is the unit of time of the buckets: 1/12 ns. An event costs a whole
-// number of ticks, so that n calls of one event cost what one call of n costs,
-// and 12 makes that number exact for all rates whose denominator divides it.
-// For the others, the cost is rounded up and the rate enforced is lower than the
-// one asked for by a share of less than rate/12e9 (rate in events per second).
-const ticksPerNano = 12
+// A tick is the unit of time of the buckets: 1/12 ns. An event of a limit of
+// 7 per second costs 12e9/7 ticks, rounded up. As long as that rounding changes
+// the cost by less than one part in ten thousand, n events cost n times as much
+// and a bucket holds that of its burst: whichever way the burst is taken, it is
+// exact. At rates above a million per second, n events taken at once cost their
+// exact share, rounded up to one tick for all of them together, so that quotas of
+// bytes are exact too.
+const (
+	ticksPerNano = 12
+	roughly      = 10_000 // ticks
+)
 
 // maxRefill bounds the time in which a bucket refills, and with it all sums of
 // ticks: it is less than 2^60, and so is the longest wait; instants lie within
@@ -161,10 +168,11 @@ const maxRefill = 2 * 365 * 24 * time.Hour
 // budget is a Limit in the form in which decisions use it. Its cost is zero if
 // it grants nothing, and then so is its burst, or everything.
 type budget struct {
-	cost     int64 // ticks per event
-	capacity int64 // ticks of a full bucket: burst * cost
-	burst    int64 // events
-	window   int64 // ticks of the period of a sliding window; zero for a token bucket
+	cost     int64  // ticks of one event
+	capacity int64  // ticks of a full bucket
+	burst    int64  // events
+	num, den uint64 // the cost of one event exactly, as a fraction; den is 1 if it is cost
+	window   int64  // ticks of the period of a sliding window; zero for a token bucket
 }
 
 // always reports whether the budget grants everything.
@@ -200,23 +208,42 @@ func (l Limit) compile() (budget, error) {
 		return budget{burst: math.MaxInt64}, nil
 	}
 	b := budget{burst: l.burst()}
-	hi, lo := bits.Mul64(uint64(l.Period), ticksPerNano)
-	lo, carry := bits.Add64(lo, uint64(l.Events)-1, 0) // round up
-	hi += carry
-	cost := uint64(math.MaxUint64)
-	if hi < uint64(l.Events) {
-		cost, _ = bits.Div64(hi, lo, uint64(l.Events))
-	}
-	if cost == 1 && uint64(l.Period)*ticksPerNano < uint64(l.Events) {
+	cost, fits := mulDivUp(uint64(l.Period), ticksPerNano, uint64(l.Events))
+	if fits && cost == 1 && uint64(l.Period)*ticksPerNano < uint64(l.Events) {
 		return budget{}, fmt.Errorf("Limit.Events is %d per %v, want at most 12e9 per second, or Unlimited", l.Events, l.Period)
 	}
-	over, capacity := bits.Mul64(cost, uint64(b.burst))
-	if over != 0 || capacity > uint64(maxRefill)*ticksPerNano {
+	b.num, b.den = cost, 1
+	if hi, ticks := bits.Mul64(uint64(l.Period), ticksPerNano); cost < roughly && hi == 0 && ticks%uint64(l.Events) != 0 {
+		b.num, b.den = ticks, uint64(l.Events)
+	}
+	capacity, bounded := mulDivUp(uint64(b.burst), b.num, b.den)
+	if !fits || !bounded || capacity > uint64(maxRefill)*ticksPerNano {
 		return budget{}, fmt.Errorf("Limit.Burst is %d, which refills in %s, want at most %v",
 			b.burst, refillText(b.burst, l), maxRefill)
 	}
 	b.cost, b.capacity = int64(cost), int64(capacity)
 	return b, nil
+}
+
+// mulDivUp returns a*b/c rounded up, and false if that exceeds 64 bits.
+func mulDivUp(a, b, c uint64) (uint64, bool) {
+	hi, lo := bits.Mul64(a, b)
+	lo, carry := bits.Add64(lo, c-1, 0)
+	hi += carry
+	if hi >= c {
+		return math.MaxUint64, false
+	}
+	quotient, _ := bits.Div64(hi, lo, c)
+	return quotient, true
+}
+
+// costOf returns the ticks of n events, at most the burst.
+func (b *budget) costOf(n int64) int64 {
+	if b.den <= 1 {
+		return n * b.cost
+	}
+	cost, _ := mulDivUp(uint64(n), b.num, b.den) // as much as the capacity at most
+	return int64(cost)
 }
 
 // refillText says how long a burst that is too large would take to refill.
@@ -228,10 +255,16 @@ func refillText(burst int64, l Limit) string {
 // fit returns how many events a bucket with the given debt can still grant. The
 // cost is not zero.
 func (b *budget) fit(debt int64) int64 {
-	if debt >= b.capacity {
+	room := b.capacity - debt
+	switch {
+	case room <= 0:
 		return 0
+	case b.den == 1:
+		return room / b.cost
 	}
-	return (b.capacity - debt) / b.cost
+	hi, lo := bits.Mul64(uint64(room), b.den)
+	n, _ := bits.Div64(hi, lo, b.num) // the burst at most
+	return int64(n)
 }
 
 // idle returns a state that no key which is not full lies below or at.
@@ -259,14 +292,20 @@ func (b *budget) rescale(debt int64, old *budget) int64 {
 	if debt > old.capacity {
 		return b.capacity + debt - old.capacity
 	}
-	hi, lo := bits.Mul64(uint64(debt), uint64(b.cost))
-	lo, carry := bits.Add64(lo, uint64(old.cost)-1, 0)
-	hi += carry
-	if hi >= uint64(old.cost) {
+	if b.den == 1 && old.den == 1 {
+		scaled, _ := mulDivUp(uint64(debt), b.num, old.num)
+		return int64(min(scaled, uint64(b.capacity)))
+	}
+	scaled := new(big.Int).SetInt64(debt)
+	for _, factor := range []uint64{b.num, old.den} {
+		scaled.Mul(scaled, new(big.Int).SetUint64(factor))
+	}
+	divisor := new(big.Int).Mul(new(big.Int).SetUint64(b.den), new(big.Int).SetUint64(old.num))
+	scaled.Add(scaled, divisor).Sub(scaled, big.NewInt(1)).Div(scaled, divisor) // round up
+	if capacity := big.NewInt(b.capacity); scaled.Cmp(capacity) > 0 {
 		return b.capacity
 	}
-	scaled, _ := bits.Div64(hi, lo, uint64(old.cost))
-	return int64(min(scaled, uint64(b.capacity)))
+	return scaled.Int64()
 }
 
 // nanos converts ticks to a duration, rounded up: a caller who waits that long

@@ -18,17 +18,24 @@ import (
 	"github.com/uprung/uprung"
 )
 
-// tokens is the model: the tokens of each key as exact fractions.
+// tokens is the model: what each key has, in ticks, as exact fractions.
 type tokens struct {
-	perNano *big.Rat // the rate that is enforced
-	burst   int64
-	have    map[string]*big.Rat
-	at      time.Time
+	perEvent *big.Rat // ticks
+	burst    int64
+	have     map[string]*big.Rat
+	at       time.Time
 }
 
 func newTokens(l *Limiter) *tokens {
 	b := l.load().budget
-	return &tokens{perNano: big.NewRat(ticksPerNano, b.cost), burst: b.burst, have: map[string]*big.Rat{}, at: time.Now()}
+	perEvent := new(big.Rat).SetFrac(new(big.Int).SetUint64(b.num), new(big.Int).SetUint64(b.den))
+	return &tokens{perEvent: perEvent, burst: b.burst, have: map[string]*big.Rat{}, at: time.Now()}
+}
+
+// cost returns the whole ticks of n events taken at once.
+func (m *tokens) cost(n int64) *big.Rat {
+	exact := new(big.Rat).Mul(new(big.Rat).SetInt64(n), m.perEvent)
+	return new(big.Rat).SetInt(new(big.Int).Neg(floored(exact.Neg(exact))))
 }
 
 // advance refills all keys.
@@ -36,40 +43,42 @@ func (m *tokens) advance() {
 	elapsed := new(big.Rat).SetInt64(int64(time.Since(m.at)))
 	m.at = time.Now()
 	for key := range m.have {
-		m.give(key, new(big.Rat).Mul(elapsed, m.perNano))
+		m.give(key, new(big.Rat).Mul(elapsed, big.NewRat(ticksPerNano, 1)))
 	}
 }
 
 func (m *tokens) of(key string) *big.Rat {
 	if m.have[key] == nil {
-		m.have[key] = new(big.Rat).SetInt64(m.burst)
+		m.have[key] = m.cost(m.burst)
 	}
 	return m.have[key]
 }
 
-func (m *tokens) give(key string, n *big.Rat) {
+func (m *tokens) give(key string, ticks *big.Rat) {
 	have := m.of(key)
-	if full := new(big.Rat).SetInt64(m.burst); have.Add(have, n).Cmp(full) > 0 {
+	if full := m.cost(m.burst); have.Add(have, ticks).Cmp(full) > 0 {
 		have.Set(full)
 	}
 }
 
-func floor(r *big.Rat) int64 { return new(big.Int).Div(r.Num(), r.Denom()).Int64() }
+func floored(r *big.Rat) *big.Int { return new(big.Int).Div(r.Num(), r.Denom()) }
 
-func ceil(r *big.Rat) int64 { return -floor(new(big.Rat).Neg(r)) }
+// fit returns how many events a key has.
+func (m *tokens) fit(key string) int64 {
+	return floored(new(big.Rat).Quo(m.of(key), m.perEvent)).Int64()
+}
 
-// until returns the time after which a key has n tokens.
+// until returns the time after which a key has n events.
 func (m *tokens) until(key string, n int64) time.Duration {
-	missing := new(big.Rat).SetInt64(n)
-	missing.Sub(missing, m.of(key))
-	return time.Duration(max(ceil(missing.Quo(missing, m.perNano)), 0))
+	missing := m.cost(n)
+	missing.Sub(missing, m.of(key)).Quo(missing, big.NewRat(ticksPerNano, 1))
+	return time.Duration(max(-floored(missing.Neg(missing)).Int64(), 0))
 }
 
 func (m *tokens) take(key string, n int64, upTo bool) Result {
 	m.advance()
-	have := m.of(key)
 	granted := n
-	if fit := floor(have); fit < n {
+	if fit := m.fit(key); fit < n {
 		granted = 0
 		if upTo {
 			granted = fit
@@ -85,8 +94,9 @@ func (m *tokens) take(key string, n int64, upTo bool) Result {
 	default:
 		res.RetryAfter = m.until(key, n)
 	}
-	have.Sub(have, new(big.Rat).SetInt64(granted))
-	res.Remaining, res.ResetAfter = floor(have), m.until(key, m.burst)
+	have := m.of(key)
+	have.Sub(have, m.cost(granted))
+	res.Remaining, res.ResetAfter = m.fit(key), m.until(key, m.burst)
 	return res
 }
 
@@ -143,12 +153,12 @@ func compareWithTokens(t *testing.T, r *rand.Rand, ops int) {
 			op = "Refund"
 			err = l.Refund(key, n)
 			m.advance()
-			m.give(key, new(big.Rat).SetInt64(n))
+			m.give(key, m.cost(min(n, m.burst)))
 		case 7:
 			op = "Reset"
 			l.Reset(key)
 			m.advance()
-			m.give(key, new(big.Rat).SetInt64(m.burst))
+			m.give(key, m.cost(m.burst))
 		case 8:
 			op = "Peek"
 			got, err = l.Peek(key)
@@ -226,7 +236,7 @@ func compareWithXTimeRate(r *rand.Rand, calls int) (rounded, granted int, err er
 		return 0, 0, err
 	}
 	b := l.load().budget
-	enforced := rate.Limit(float64(time.Second) * ticksPerNano / float64(b.cost))
+	enforced := rate.Limit(float64(time.Second) * ticksPerNano / float64(b.num) * float64(b.den))
 	other := rate.NewLimiter(enforced, burst)
 	key, now, since := "a", l.base, int64(0)
 	for i := range calls {

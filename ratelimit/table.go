@@ -63,8 +63,9 @@ type stripe struct {
 const maxStripes = 256
 
 // crowded is how many keys a first bucket takes before the emptier of the two
-// is preferred: of a million random keys in a table of 1.5 million slots, all
-// find an empty slot, and 85 % of them in the bucket that is searched first.
+// is preferred: of a million random keys in a table of 1.5 million slots, all but
+// one or two find an empty slot, and 85 % of them in the bucket that is searched
+// first.
 const crowded = 5
 
 // newTable returns a table in which keys live keys find room: it has half as
