@@ -9,7 +9,8 @@
 // They sleep instead of working, so that two cores are enough.
 //
 // Each rung is one file of this directory and promises a figure. -check makes a
-// broken promise the exit status 1; usage errors are 2. -json FILE writes an array
+// broken promise the exit status 1; usage errors are 2. -explain prints the chain of
+// each rung instead, with its effective settings. -json FILE writes an array
 // with one object for each promise:
 //
 //	name    the rung
@@ -36,6 +37,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/ladder"
 )
 
@@ -69,7 +71,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
-	switch err := c.climb(ctx, stdout); {
+	if c.explain {
+		err = explain(stdout, c.Rungs)
+	} else {
+		err = c.climb(ctx, stdout)
+	}
+	switch {
 	case errors.Is(err, context.Canceled):
 		_, _ = fmt.Fprintln(stderr, "ladder: interrupted")
 		return exitFailed
@@ -83,8 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // command is what the flags say.
 type command struct {
 	ladder.Config
-	json  string
-	check bool
+	json           string
+	check, explain bool
 }
 
 // parse reads the flags and chooses from the rungs. Its error is flag.ErrHelp if
@@ -97,6 +104,7 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of the traffic")
 	flags.StringVar(&c.json, "json", "", "write the figures to this `file`")
 	flags.BoolVar(&c.check, "check", false, "fail if a rung breaks a promise")
+	flags.BoolVar(&c.explain, "explain", false, "print the chain of each rung, and measure nothing")
 	names := flags.String("rungs", known(all), "`names` of the rungs to climb, with commas")
 	err := flags.Parse(args)
 	switch {
@@ -150,6 +158,20 @@ func choose(list string, all []*ladder.Rung) ([]*ladder.Rung, error) {
 		errs = append(errs, fmt.Errorf("ladder: -rungs names %q, want some of: %s", name, known(all)))
 	}
 	return chosen, errors.Join(errs...)
+}
+
+// explain prints the chain that each rung sets up with its technique.
+func explain(w io.Writer, rungs []*ladder.Rung) error {
+	for _, r := range rungs {
+		handler, err := r.Handler(true)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "rung %s\n\n%s\n", r.Name, uprung.Explain(handler)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // climb measures, prints, and writes the report. Its error names every broken

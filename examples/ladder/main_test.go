@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/ladder"
 	"github.com/uprung/uprung/internal/memnet"
 )
@@ -51,6 +52,27 @@ func TestHelp(t *testing.T) {
 	for _, want := range []string{"-duration time", "-json file", "-rungs names", "(default 20s)", "rung limit, at least 10s"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("help lacks %q:\n%s", want, &stdout)
+		}
+	}
+}
+
+// The chain of each rung is in order, and -explain shows it.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	if got := run(t.Context(), []string{"-explain"}, &stdout, &stderr); got != exitOK || stderr.Len() > 0 {
+		t.Errorf("got status %d, %q; want %d", got, &stderr, exitOK)
+	}
+	for _, r := range rungs() {
+		handler, err := r.Handler(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := uprung.Vet(handler).Err(); err != nil {
+			t.Errorf("rung %s: %v", r.Name, err)
+		}
+		if want := "rung " + r.Name + "\n\n" + uprung.Explain(handler); !strings.Contains(stdout.String(), want) {
+			t.Errorf("no %q in\n%s", want, &stdout)
 		}
 	}
 }
