@@ -39,6 +39,9 @@ const slotsPerBucket = 8
 
 type bucket [slotsPerBucket]slot
 
+// bucketsPerPage is how many buckets fill 4 KiB.
+const bucketsPerPage = 4096 / (16 * slotsPerBucket)
+
 type slot struct {
 	key   atomic.Uint64 // zero means empty
 	state atomic.Int64
@@ -64,7 +67,7 @@ const maxStripes = 256
 
 // crowded is how many keys a first bucket takes before the emptier of the two
 // is preferred: of a million random keys in a table of 1.5 million slots, all but
-// one or two find an empty slot, and 85 % of them in the bucket that is searched
+// twenty find an empty slot, and 85 % of them in the bucket that is searched
 // first.
 const crowded = 5
 
@@ -72,6 +75,9 @@ const crowded = 5
 // many slots again.
 func newTable(keys int) table {
 	buckets := max(2, (keys+keys/2+slotsPerBucket-1)/slotsPerBucket)
+	if buckets > bucketsPerPage {
+		buckets = (buckets + bucketsPerPage - 1) / bucketsPerPage * bucketsPerPage // whole pages
+	}
 	stripes := 1
 	for stripes < maxStripes && stripes < buckets {
 		stripes *= 2
@@ -85,19 +91,18 @@ func (t *table) home(hash uint64) uint64 {
 	return bucket
 }
 
-// homes returns the two buckets of a hash. They differ.
+// homes returns the two buckets of a hash. They differ, and lie in one page of
+// memory, so that looking into the second finds its address translated.
 func (t *table) homes(hash uint64) (first, second uint64) {
-	n := uint64(len(t.buckets))
 	first = t.home(hash)
-	// The multiplier is 2^64 divided by the golden ratio (Fibonacci hashing).
-	second, _ = bits.Mul64(bits.RotateLeft64(hash, 32)*0x9E3779B97F4A7C15, n)
-	if second == first {
-		second++
-		if second == n {
-			second = 0
-		}
+	span := min(uint64(len(t.buckets)), bucketsPerPage)
+	place := first % bucketsPerPage
+	// The first bucket is chosen by the high bits of the hash; these are the low.
+	other := place + 1 + uint64(uint32(hash))*(span-1)>>32
+	if other >= span {
+		other -= span
 	}
-	return first, second
+	return first, first - place + other
 }
 
 // stripe returns the stripe of a bucket.

@@ -16,6 +16,7 @@ func Suite() *bench.Suite {
 		Name: "ratelimit",
 		Workload: `keyed decisions: allow = 1e12 per hour, never used up; deny = 1 per day, used up before
 keys "user:0000000" ...; uniform or zipf s=1.01 over a ring of 2^20 indexes drawn before; all keys known before
+each key is read shortly before it is asked about, as a server has it in its cache that has just received it
 every implementation is called through the same func(string) bool, and every answer is checked
 uprung has default settings, but Capacity 1e6 where there are 1M keys; golang-lru-xtime and throttled likewise
 throttled may retry 10000 times where its default of 10 makes it fail when two callers share a key
