@@ -146,6 +146,14 @@ type namedTransport struct {
 func (n *namedTransport) Layer() Layer              { return n.layer }
 func (n *namedTransport) Unwrap() http.RoundTripper { return n.base }
 
+// CloseIdleConnections does so at the round tripper that is named, for
+// [http.Client.CloseIdleConnections].
+func (n *namedTransport) CloseIdleConnections() {
+	if rt, ok := n.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		rt.CloseIdleConnections()
+	}
+}
+
 // Layers returns the descriptions of a chain from its outermost handler
 // inwards. It ends at the first handler that neither describes itself nor
 // unwraps: a multiplexer, a foreign middleware without [Named], or the

@@ -74,7 +74,8 @@ func (g *Group) AllowN(key string, n int64) bool {
 			_ = earlier.refund(&call{hash: earlier.hash(key), key: key, now: now + g.offsets[j], n: n})
 		}
 		var calls [maxGroup]call
-		return g.decide(g.prepare(calls[:0], key, n), false) == nil && granted(calls[:len(g.limiters)])
+		_, err := g.decide(g.prepare(calls[:0], key, n))
+		return err == nil && granted(calls[:len(g.limiters)])
 	}
 	for i := range g.limiters {
 		counters[i].granted.Add(1)
@@ -88,7 +89,7 @@ func (g *Group) AllowN(key string, n int64) bool {
 func (g *Group) Take(_ context.Context, key string, n int64) (Result, error) {
 	var array [maxGroup]call
 	calls := g.prepare(array[:0], key, n)
-	if err := g.decide(calls, false); err != nil {
+	if _, err := g.decide(calls); err != nil {
 		return Result{}, err
 	}
 	return combine(calls)
@@ -134,9 +135,9 @@ func (g *Group) prepare(calls []call, key string, n int64) []call {
 
 // decide asks the limiters in order. When one denies, what was taken before is
 // given back, and those that follow are asked what they would say. A call without
-// a key is of a limiter that does not apply. If lenient, what a limiter that does
-// not enforce has against a cost or limit out of range stops nobody.
-func (g *Group) decide(calls []call, lenient bool) error {
+// a key is of a limiter that does not apply. If a limiter fails, it is returned
+// with its error.
+func (g *Group) decide(calls []call) (failed *Limiter, err error) {
 	refused := false
 	for i := range calls {
 		c := &calls[i]
@@ -146,12 +147,8 @@ func (g *Group) decide(calls []call, lenient bool) error {
 		}
 		c.dry = refused
 		if err := g.limiters[i].settle(c); err != nil {
-			if lenient && !g.limiters[i].load().mode.Enforces(c.key) {
-				c.ok, c.n = true, 0
-				continue
-			}
 			g.undo(calls[:i])
-			return err
+			return g.limiters[i], err
 		}
 		if !c.ok && !refused {
 			refused = true
@@ -164,18 +161,21 @@ func (g *Group) decide(calls []call, lenient bool) error {
 			g.limiters[i].count(c)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// undo gives back what calls have taken.
+// undo gives back what calls have taken, and what they say of it.
 func (g *Group) undo(calls []call) {
 	for i := range calls {
-		if c := &calls[i]; c.charge > 0 {
-			// The limit was valid a moment ago. If LimitFor has changed its mind for the
-			// worse, the key keeps the charge.
-			_ = g.limiters[i].refund(c)
-			c.charge = 0
+		c := &calls[i]
+		if c.charge == 0 {
+			continue
 		}
+		g.limiters[i].undo(c)
+		if c.budget.window != 0 {
+			c.debt -= c.charge
+		}
+		c.charge = 0
 	}
 }
 
@@ -245,8 +245,8 @@ func (h *groupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		refunds = refunds || applies && l.face.counts != nil
 	}
-	if err := g.decide(calls, true); err != nil {
-		g.limiters[0].refuse(w, r, err)
+	if failed, err := g.decide(calls); err != nil {
+		failed.refuse(w, r, err)
 		return
 	}
 	if by, rejection := g.announce(w.Header(), calls); rejection != nil {
@@ -261,8 +261,7 @@ func (h *groupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httpx.Serve(h.next, w, r, nil, func(response httpx.Response) {
 		for i, l := range g.limiters {
 			if c := &taken[i]; c.charge > 0 && l.face.counts != nil {
-				back := refunder{l, c.hash, c.key, c.n, c.keyless}
-				back.unlessItCounts(response)
+				l.undoUnlessItCounts(c, response)
 			}
 		}
 	})

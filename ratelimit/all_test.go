@@ -242,3 +242,51 @@ func BenchmarkOne(b *testing.B) {
 		l.Allow("user:0000123")
 	}
 }
+
+// The answer tells what is left after the refund of what came to nothing.
+func TestAllTellsWhatIsLeftAfterARefusal(t *testing.T) {
+	t.Parallel()
+	window := newLimiter(t, PerHour(10), &Options{Name: "window", Capacity: 64, Algorithm: SlidingWindow, Key: key.Header("Api-Key")})
+	h := group(t, window, named(t, "bucket", PerHour(1))).Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Api-Key", "alice")
+	h.ServeHTTP(httptest.NewRecorder(), r)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if got := w.Header().Values("RateLimit")[0]; w.Code != 429 || !strings.HasPrefix(got, `"window";r=9`) {
+		t.Errorf("got %d, %s; want 9 left", w.Code, got)
+	}
+	if got := remaining(t, window, "alice"); got != 9 {
+		t.Errorf("%d remain, want 9", got)
+	}
+}
+
+// The limiter that fails is the one that answers.
+func TestAllMiddlewareErrorIsAnsweredByWhoFails(t *testing.T) {
+	t.Parallel()
+	teapot := newLimiter(t, PerHour(5), &Options{Name: "teapot", Capacity: 8, Key: key.Header("Api-Key"),
+		Cost:    func(*http.Request) int64 { return -1 },
+		Refused: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusTeapot) },
+	})
+	first := named(t, "first", PerHour(5))
+	h := group(t, first, teapot).Middleware(http.NotFoundHandler())
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Api-Key", "alice")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusTeapot {
+		t.Errorf("got %d, want the second limiter's 418", w.Code)
+	}
+	if got := remaining(t, first, "alice"); got != 5 {
+		t.Errorf("%d remain at the first, want 5", got)
+	}
+	// Where nothing is enforced, nothing stops a request.
+	if err := teapot.SetMode(uprung.Shadow); err != nil {
+		t.Fatal(err)
+	}
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusNotFound {
+		t.Errorf("in shadow: got %d, want 404", w.Code)
+	}
+}

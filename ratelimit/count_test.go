@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/uprung/uprung/key"
 )
@@ -149,5 +151,45 @@ func TestLegacyHeadersTellTheTightest(t *testing.T) {
 				t.Errorf("%s is %q, want %q", name, got, want)
 			}
 		}
+	}
+}
+
+// What time has refilled already is not given back once more: successes that take
+// long cannot be saved up and turned into failures at once.
+func TestCountGivesNothingBackTwice(t *testing.T) {
+	t.Parallel()
+	for name, algorithm := range map[string]Algorithm{"token bucket": TokenBucket, "sliding window": SlidingWindow} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLimiter(t, PerMinute(5), &Options{Capacity: 64, Key: key.Header("User"), Count: Failures, Algorithm: algorithm})
+			release := make(chan struct{})
+			h := l.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Password") == "right" {
+					<-release
+					return
+				}
+				w.WriteHeader(http.StatusUnauthorized)
+			}))
+			for range 20 {
+				for range 5 {
+					go login(h, "right")
+				}
+				time.Sleep(2 * time.Minute)
+			}
+			failures := 0
+			for range 100 {
+				if login(h, "wrong") == http.StatusUnauthorized {
+					failures++
+				}
+				select {
+				case release <- struct{}{}:
+				default:
+				}
+				synctest.Wait()
+			}
+			if failures > 5 {
+				t.Errorf("%s: %d wrong logins at one instant, want at most 5", name, failures)
+			}
+			close(release)
+		})
 	}
 }

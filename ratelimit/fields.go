@@ -78,13 +78,12 @@ func quoted(name string) string {
 // window of w seconds.
 func policyOf(quotedName string, b *budget) string {
 	q, w := b.burst, int64(1)
-	if b.window != 0 {
-		w = wholeSeconds(nanos(b.window))
-	} else if b.cost != 0 {
-		if second := int64(time.Second) * ticksPerNano; b.capacity < second {
-			q = second / b.cost
+	if b.cost != 0 {
+		const second = int64(time.Second) * ticksPerNano
+		if refill := max(b.capacity, b.window); refill < second {
+			q = b.eventsIn(second)
 		} else {
-			w = wholeSeconds(nanos(b.capacity))
+			w = wholeSeconds(nanos(refill))
 		}
 	}
 	buf := append(make([]byte, 0, 96), quotedName...)

@@ -24,10 +24,9 @@ type call struct {
 	// patience is how many ticks the caller would wait for its events. They are
 	// charged at once, and the answer says how long to wait.
 	patience int64
-	hold     int64 // ticks for which the key is to get nothing, instead of n events
-	upTo     bool  // fewer than n are welcome
-	keyless  bool  // for the bucket that requests without a key share
-	dry      bool  // decide, but charge nothing
+	upTo     bool // fewer than n are welcome
+	keyless  bool // for the bucket that requests without a key share
+	dry      bool // decide, but charge nothing
 
 	ok       bool
 	shadowed bool
@@ -55,9 +54,9 @@ func (c *call) weigh(state int64) int64 {
 		c.wait = max(c.debt+b.costOf(c.n)-b.capacity, 0)
 	}
 	switch {
-	case c.hold > 0:
-		c.ok, c.charge = true, max(c.hold+b.capacity-b.cost-c.debt, 0)
-	case c.wait >= 0 && c.wait <= c.patience, c.n == 0:
+	case c.n == 0:
+		c.ok, c.wait = true, 0
+	case c.wait >= 0 && c.wait <= c.patience:
 		c.ok, c.granted, c.charge = true, c.n, b.costOf(c.n)
 	case c.upTo:
 		if fit := b.fit(c.debt); fit > 0 {
@@ -91,7 +90,13 @@ func (l *Limiter) settle(c *call) error {
 		return fmt.Errorf("ratelimit: cost is %d events, want >= 0", c.n)
 	}
 	if err := l.findOwn(c); err != nil {
-		return err
+		if l.load().mode.Enforces(c.key) {
+			return err
+		}
+		c.settings = l.load()
+		c.budget = c.settings.budget // what does not enforce stops nobody
+		c.ok, c.shadowed, c.granted = true, c.settings.mode != uprung.Off, c.n
+		return nil
 	}
 	first, second := l.table.homes(c.hash)
 	for {
@@ -173,7 +178,10 @@ func (l *Limiter) findOwn(c *call) (err error) {
 	if !ok {
 		return nil
 	}
-	if c.budget, err = limit.budget(l.algorithm); err != nil {
+	if c.budget, err = limit.budget(l.algorithm); err == nil {
+		err = l.samePeriod(limit, &c.budget)
+	}
+	if err != nil {
 		return fmt.Errorf("ratelimit: LimitFor: %w", err)
 	}
 	c.own = true
@@ -270,9 +278,32 @@ func (l *Limiter) refund(c *call) error {
 			if b.window != 0 {
 				return b.refundWindow(state, c.now, c.n)
 			}
-			return max(state-b.costOf(min(c.n, b.burst)), min(state, c.now))
+			return max(state-b.worth(min(c.n, b.burst)), min(state, c.now))
 		}) {
 			return nil
+		}
+	}
+}
+
+// undo gives back what c has taken, as far as time has not done so already, and
+// unless the limit has changed meanwhile.
+func (l *Limiter) undo(c *call) {
+	now := l.now()
+	full := c.now + c.debt + c.charge // when the key would be full, had it taken no more
+	l.amendUnderSameLimit(c, func(state int64) int64 {
+		if b := &c.budget; b.window != 0 {
+			return b.ungrant(state, now, c.now, c.charge)
+		}
+		return max(state-min(c.charge, max(full-now, 0)), min(state, now))
+	})
+}
+
+// amendUnderSameLimit is amend, unless the limit is no longer that of c.
+func (l *Limiter) amendUnderSameLimit(c *call, change func(state int64) int64) {
+	for {
+		s := l.load()
+		if s.budget != c.settings.budget || l.amend(s, c, change) {
+			return
 		}
 	}
 }

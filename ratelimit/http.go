@@ -117,15 +117,6 @@ func printable(s string) bool {
 	return true
 }
 
-// policyField returns the prepared RateLimit-Policy field of a budget, or nil if
-// none is to be sent.
-func (f *face) policyField(b *budget) []string {
-	if f.headers != HeadersIETF || b.always() {
-		return nil
-	}
-	return []string{policyOf(f.quotedName, b)}
-}
-
 // Middleware limits the requests to next: those that the limit of their key
 // grants pass, the others are refused with 429 as Options say. It is an
 // [uprung.Middleware].
@@ -155,41 +146,32 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if rejection := l.announce(w.Header(), &c); rejection != nil {
 				err = rejection
 			}
-		} else if !l.load().mode.Enforces(c.key) {
-			err = nil // what is only watched refuses nothing, whatever is wrong with it
 		}
 	}
 	switch {
 	case err != nil:
 		l.refuse(w, r, err)
 	case c.charge > 0 && l.face.counts != nil:
-		back := refunder{l, c.hash, c.key, c.n, c.keyless}
-		httpx.Serve(h.next, w, r, nil, back.unlessItCounts)
+		l.serveAndCount(h.next, w, r, c)
 	default:
 		h.next.ServeHTTP(w, r)
 	}
 }
 
+// serveAndCount serves a request that has taken what c says, and gives it back if
+// the response does not count.
+func (l *Limiter) serveAndCount(next http.Handler, w http.ResponseWriter, r *http.Request, c call) {
+	httpx.Serve(next, w, r, nil, func(response httpx.Response) { l.undoUnlessItCounts(&c, response) })
+}
+
+func (l *Limiter) undoUnlessItCounts(c *call, response httpx.Response) {
+	if !response.Aborted && !l.face.counts(response.Status) {
+		l.undo(c)
+	}
+}
+
 // Failures is a value of Options.Count: a status of 400 or more counts.
 func Failures(status int) bool { return status >= 400 }
-
-// refunder gives back what a request has taken if its response does not count.
-type refunder struct {
-	limiter *Limiter
-	hash    uint64
-	key     string
-	n       int64
-	keyless bool
-}
-
-func (b *refunder) unlessItCounts(response httpx.Response) {
-	if response.Aborted || b.limiter.face.counts(response.Status) {
-		return
-	}
-	// The cost and the limit were valid when the events were taken. If the limit no
-	// longer is, the key keeps its charge.
-	_ = b.limiter.refund(&call{hash: b.hash, key: b.key, n: b.n, keyless: b.keyless, now: b.limiter.now()})
-}
 
 // prepare finds the key and the cost of a request. It returns false if the
 // request passes without a decision, and an error if it is to be refused without
@@ -218,7 +200,9 @@ func (l *Limiter) prepare(c *call, r *http.Request, keyOf key.Func) (applies boo
 	}
 	c.n = 1
 	if f.cost != nil {
-		c.n = f.cost(r)
+		if c.n = f.cost(r); c.n < 0 && !mode.Enforces(c.key) {
+			c.n = 0 // what does not enforce stops nobody
+		}
 	}
 	return c.n != 0, nil
 }
@@ -260,10 +244,13 @@ func (l *Limiter) writeFields(h http.Header, c *call) {
 	}
 	policy := c.settings.policy
 	if c.own {
-		policy = l.face.policyField(&c.budget)
+		policy = policyOf(l.face.quotedName, &c.budget)
 	}
-	addField(h, policyField, policy)
-	addField(h, statusField, []string{statusOf(l.face.quotedName, res.Remaining, after)})
+	// One array holds both values. It is not shared between responses, whose headers
+	// are their handlers' to modify.
+	values := [...]string{policy, statusOf(l.face.quotedName, res.Remaining, after)}
+	addField(h, policyField, values[0:1:1])
+	addField(h, statusField, values[1:2:2])
 }
 
 // refuse answers a request that may not pass.

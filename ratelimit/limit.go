@@ -252,28 +252,41 @@ func refillText(burst int64, l Limit) string {
 	return strconv.FormatFloat(years, 'g', 3, 64) + " years"
 }
 
+// worth returns the ticks that a refund of n events gives back, at most the
+// burst: what costOf returns, but rounded down, so that refunds in parts do not
+// exceed what was taken at once.
+func (b *budget) worth(n int64) int64 {
+	if b.den <= 1 {
+		return n * b.cost
+	}
+	hi, lo := bits.Mul64(uint64(n), b.num)
+	worth, _ := bits.Div64(hi, lo, b.den)
+	return int64(worth)
+}
+
 // fit returns how many events a bucket with the given debt can still grant. The
 // cost is not zero.
 func (b *budget) fit(debt int64) int64 {
-	room := b.capacity - debt
-	switch {
-	case room <= 0:
-		return 0
-	case b.den == 1:
-		return room / b.cost
+	return b.eventsIn(max(b.capacity-debt, 0))
+}
+
+// eventsIn returns how many whole events ticks pay for.
+func (b *budget) eventsIn(ticks int64) int64 {
+	if b.den == 1 {
+		return ticks / b.cost
 	}
-	hi, lo := bits.Mul64(uint64(room), b.den)
-	n, _ := bits.Div64(hi, lo, b.num) // the burst at most
+	hi, lo := bits.Mul64(uint64(ticks), b.den)
+	n, _ := bits.Div64(hi, lo, b.num) // one event has a cost of a tick at least
 	return int64(n)
 }
 
-// idle returns a state that no key which is not full lies below or at.
+// idle returns a state that every key which is not full lies after.
 func (b *budget) idle(now int64) int64 {
 	if b.window == 0 {
 		return now
 	}
 	window, _ := b.windowAt(now)
-	return counts{window: window - 1}.pack() - 1
+	return counts{window: (window - 1) & windowMask}.pack() - 1
 }
 
 // fresh returns the state of a key that has never been charged.

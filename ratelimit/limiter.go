@@ -47,8 +47,9 @@ type Options struct {
 	// LimitFor gives a key a limit of its own; ok false means the limit of the
 	// Limiter. It is called for every decision, concurrently, and should look the
 	// answer up in memory. If it changes its mind about a key, the time until the
-	// key's bucket is full is kept, up to the time that a full bucket takes under
-	// the new limit. Nil means that all keys have the limit of the Limiter.
+	// key's bucket is full is kept, however long that is under the old limit: call
+	// [Limiter.Reset] for a key whose limit has been raised. Nil means that all keys
+	// have the limit of the Limiter.
 	LimitFor func(key string) (limit Limit, ok bool)
 
 	// Mode says what is done with decisions. Under [uprung.Shadow] a denial is
@@ -75,8 +76,8 @@ type Options struct {
 	Headers Headers
 
 	// Count says, by the status of the response, whether a request counts. What
-	// one that does not has taken is refunded when its response ends; one that
-	// panics counts. With [Failures], a limit bounds how often a client may get it
+	// one that does not has taken is given back when its response ends, as far as
+	// time has not refilled it already; one that panics counts. With [Failures], a limit bounds how often a client may get it
 	// wrong, such as a password, and not how often it may ask. Nil means that every
 	// request counts.
 	Count func(status int) bool
@@ -110,8 +111,8 @@ type Result struct {
 	// Remaining is what the key may still have at this moment.
 	Remaining int64
 	// RetryAfter is zero if the events were granted. Otherwise it is the time
-	// after which as many will be, if the key takes none before, or
-	// [uprung.Never].
+	// after which as many will be (one, for [Limiter.TakeUpTo]), if the key takes
+	// none before, or [uprung.Never].
 	RetryAfter time.Duration
 	// ResetAfter is the time after which the whole burst will be there again.
 	ResetAfter time.Duration
@@ -142,6 +143,7 @@ type Limiter struct {
 	settings atomic.Pointer[settings] // nil while the table is rescaled
 	change   sync.Mutex               // held while settings change
 	scale    budget                   // the last limit that had debts; guarded by change
+	window   int64                    // ticks of the Period of all keys, for a sliding window with a LimitFor
 }
 
 // settings are what changes live.
@@ -149,14 +151,14 @@ type settings struct {
 	limit  Limit
 	budget budget
 	mode   uprung.Mode
-	policy []string // the RateLimit-Policy field of budget; nil without one
-	plain  bool     // budget is for all keys, finite, and enforced
+	policy string // the value of RateLimit-Policy for budget
+	plain  bool   // budget is for all keys, finite, and enforced
 }
 
 // newSettings prepares settings.
 func (l *Limiter) newSettings(limit Limit, b budget, mode uprung.Mode) *settings {
 	return &settings{
-		limit: limit, budget: b, mode: mode, policy: l.face.policyField(&b),
+		limit: limit, budget: b, mode: mode, policy: policyOf(l.face.quotedName, &b),
 		plain: l.limitFor == nil && b.cost != 0 && b.window == 0 && mode == uprung.Enforce,
 	}
 }
@@ -181,6 +183,12 @@ func New(limit Limit, o *Options) (*Limiter, error) {
 	if err := o.Mode.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("Mode: %w", err))
 	}
+	window := int64(0)
+	if o.Algorithm == SlidingWindow && o.LimitFor != nil {
+		if window = int64(min(limit.Period, maxRefill)) * ticksPerNano; window <= 0 {
+			errs = append(errs, fmt.Errorf("Limit.Period is %v, want that of all keys with SlidingWindow and LimitFor", limit.Period))
+		}
+	}
 	face, faceErrs := newFace(o)
 	errs = append(errs, faceErrs...)
 	if len(errs) > 0 {
@@ -200,6 +208,7 @@ func New(limit Limit, o *Options) (*Limiter, error) {
 		limitFor:  o.LimitFor,
 		face:      face,
 		scale:     b,
+		window:    window,
 	}
 	l.keyless = slotKey(maphash.String(maphash.MakeSeed(), ""))
 	l.settings.Store(l.newSettings(limit, b, o.Mode))
@@ -244,8 +253,9 @@ func (l *Limiter) Take(_ context.Context, key string, n int64) (Result, error) {
 // TakeAt is Take at an instant of the caller's choice, for simulation and for
 // events that carry their own time. The instant is compared with those of other
 // calls: one that lies before an earlier call's gives back nothing and takes from
-// what was left then. Instants from three years before New to nine years after
-// it are told apart.
+// what was left then. (Under [SlidingWindow], one that lies more than 1024 periods
+// before may find a quota anew.) Instants from three years before New to nine years
+// after it are told apart.
 func (l *Limiter) TakeAt(now time.Time, key string, n int64) (Result, error) {
 	return l.take(&call{hash: l.hash(key), key: key, now: l.ticks(now.Sub(l.base)), n: n})
 }
@@ -263,7 +273,9 @@ func (l *Limiter) Peek(key string) (Result, error) {
 }
 
 // Refund gives n events back to key, at most up to the burst: what was taken for
-// work that did not happen. It returns an error if n is negative.
+// work that did not happen. It can be used at once, by whoever asks first, even if
+// others are waiting or time has refilled it already. It returns an error if n is
+// negative.
 func (l *Limiter) Refund(key string, n int64) error {
 	if n < 0 {
 		return fmt.Errorf("ratelimit: refund is %d events, want >= 0", n)
@@ -287,15 +299,19 @@ func (l *Limiter) Limit() Limit { return l.load().limit }
 
 // SetLimit changes the limit while running. What each key has spent remains
 // spent: a key that had 30 of 100 left has 130 of 200 left when the limit
-// doubles, and nothing when it is halved; no key owes more than the new burst.
-// Buckets that LimitFor governs are not touched, and where there is a LimitFor
-// all keys keep the time until they are full instead.
+// doubles, and nothing when it is halved. No key owes more than the new burst; one
+// of a sliding window keeps its count until the window has passed. Who waits is
+// served at the instant that was promised. Where there is a LimitFor, all keys keep
+// the time until they are full instead.
 //
 // It visits the whole table, a few nanoseconds for each slot, while decisions
 // wait.
 func (l *Limiter) SetLimit(limit Limit) error {
 	b, err := limit.budget(l.algorithm)
 	if err != nil {
+		return prefixed(err)
+	}
+	if err := l.samePeriod(limit, &b); err != nil {
 		return prefixed(err)
 	}
 	l.change.Lock()
@@ -317,6 +333,16 @@ func (l *Limiter) SetLimit(limit Limit) error {
 	}
 	l.settings.Store(next)
 	return nil
+}
+
+// samePeriod returns an error if a limit has another Period than all keys must
+// have: the states of sliding windows count periods, and cannot be compared if
+// those differ.
+func (l *Limiter) samePeriod(limit Limit, b *budget) error {
+	if b.window == 0 || l.limitFor == nil || b.window == l.window {
+		return nil
+	}
+	return fmt.Errorf("Limit.Period is %v, want %v, that of all keys with SlidingWindow and LimitFor", limit.Period, nanos(l.window))
 }
 
 // rescaled returns the tat under b of a key that had the given one under was.

@@ -508,3 +508,47 @@ func TestDecisionsDoNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// Off is the switch for the bad night, and Shadow only watches: neither stops
+// anything, not even for a limit of a key that is invalid.
+func TestWhatDoesNotEnforceStopsNobody(t *testing.T) {
+	t.Parallel()
+	broken := func(string) (Limit, bool) { return Limit{Events: -1}, true }
+	for _, mode := range []uprung.Mode{uprung.Off, uprung.Shadow} {
+		l := newLimiter(t, PerHour(1), &Options{Capacity: 8, Mode: mode, LimitFor: broken})
+		if !l.Allow("k") {
+			t.Errorf("%v: Allow denies", mode)
+		}
+		if res, err := l.Take(t.Context(), "k", 1); !res.Allowed || err != nil {
+			t.Errorf("%v: Take gives %+v, %v", mode, res, err)
+		}
+		if err := l.Wait(t.Context(), "k", 1); err != nil {
+			t.Errorf("%v: Wait gives %v", mode, err)
+		}
+		if g := group(t, l); !g.Allow("k") {
+			t.Errorf("%v: a group denies", mode)
+		}
+	}
+}
+
+// A refund in parts gives back no more than was taken at once.
+func TestRefundInPartsMintsNothing(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, PerSecond(5e9), &Options{Capacity: 8}) // 2.4 ticks an event
+	now := l.ticks(0)
+	if err := l.decide(&call{hash: 1, now: now, n: 20_000}); err != nil {
+		t.Fatal(err)
+	}
+	for range 10_000 {
+		if err := l.refund(&call{hash: 1, now: now, n: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := call{hash: 1, now: now}
+	if err := l.decide(&c); err != nil {
+		t.Fatal(err)
+	}
+	if c.debt < 24_000 {
+		t.Errorf("%d ticks of debt for 10,000 events, want at least 24,000", c.debt)
+	}
+}

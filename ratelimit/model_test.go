@@ -38,6 +38,11 @@ func (m *tokens) cost(n int64) *big.Rat {
 	return new(big.Rat).SetInt(new(big.Int).Neg(floored(exact.Neg(exact))))
 }
 
+// worth returns what a refund of n events gives back: their cost, rounded down.
+func (m *tokens) worth(n int64) *big.Rat {
+	return new(big.Rat).SetInt(floored(new(big.Rat).Mul(new(big.Rat).SetInt64(n), m.perEvent)))
+}
+
 // advance refills all keys.
 func (m *tokens) advance() {
 	elapsed := new(big.Rat).SetInt64(int64(time.Since(m.at)))
@@ -153,7 +158,7 @@ func compareWithTokens(t *testing.T, r *rand.Rand, ops int) {
 			op = "Refund"
 			err = l.Refund(key, n)
 			m.advance()
-			m.give(key, m.cost(min(n, m.burst)))
+			m.give(key, m.worth(min(n, m.burst)))
 		case 7:
 			op = "Reset"
 			l.Reset(key)

@@ -150,15 +150,15 @@ func (t *table) unlock(first, second uint64) {
 // caller holds the locks of both buckets. Slots whose state is not above idle are
 // of full buckets, and dropping one is not counted as an eviction.
 func (t *table) insert(hash, first, second uint64, state, idle int64) {
-	empty1, used1, oldest1 := t.buckets[first].survey()
+	empty1, used1, oldest1 := t.buckets[first].survey(idle)
 	victim, home := empty1, first
 	if used1 >= crowded {
-		empty2, used2, oldest2 := t.buckets[second].survey()
+		empty2, used2, oldest2 := t.buckets[second].survey(idle)
 		switch {
 		case used2 < used1:
 			victim, home = empty2, second
 		case empty1 != nil:
-		case oldest2.state.Load() < oldest1.state.Load():
+		case since(oldest2.state.Load(), idle) < since(oldest1.state.Load(), idle):
 			victim, home = oldest2, second
 		default:
 			victim = oldest1
@@ -172,16 +172,39 @@ func (t *table) insert(hash, first, second uint64, state, idle int64) {
 	switch {
 	case victim.key.Load() == 0:
 		s.keys.Add(1)
-	case old > idle:
+	case since(old, idle) > 0:
 		s.evicted.Add(1)
 	}
 	victim.key.Store(hash)
 	victim.state.Store(state)
 }
 
+// stateOf returns the state of a hash, or the least there is.
+func (t *table) stateOf(hash uint64) int64 {
+	first, second := t.homes(hash)
+	if s := t.find(hash, first, second); s != nil {
+		if state := s.state.Load(); s.key.Load() == hash {
+			return state
+		}
+	}
+	return math.MinInt64
+}
+
+// raise sets the state of a hash, unless it is higher already.
+func (t *table) raise(hash uint64, state, idle int64) {
+	first, second := t.homes(hash)
+	t.lock(first, second)
+	defer t.unlock(first, second)
+	if s := t.find(hash, first, second); s != nil {
+		s.state.Store(max(s.state.Load(), state))
+		return
+	}
+	t.insert(hash, first, second, state, idle)
+}
+
 // survey returns an empty slot of a bucket, or nil, the number of slots in use
-// and, if that is all of them, the one with the smallest state.
-func (b *bucket) survey() (empty *slot, used int, oldest *slot) {
+// and the one of these with the smallest state, seen from idle.
+func (b *bucket) survey(idle int64) (empty *slot, used int, oldest *slot) {
 	smallest := int64(math.MaxInt64)
 	for i := range b {
 		s := &b[i]
@@ -192,12 +215,16 @@ func (b *bucket) survey() (empty *slot, used int, oldest *slot) {
 			continue
 		}
 		used++
-		if state := s.state.Load(); oldest == nil || state < smallest {
-			oldest, smallest = s, state
+		if distance := since(s.state.Load(), idle); oldest == nil || distance < smallest {
+			oldest, smallest = s, distance
 		}
 	}
 	return empty, used, oldest
 }
+
+// since returns how far a state is from idle. It compares states on both sides
+// of the place where those of sliding windows, 63 bits wide, begin again.
+func since(state, idle int64) int64 { return (state - idle) << 1 }
 
 // rewrite replaces every state above idle by change(state), and empties all
 // other slots. Insertions wait; the caller sees to it that
@@ -216,7 +243,7 @@ func (t *table) rewrite(idle int64, change func(state int64) int64) {
 			for !s.state.CompareAndSwap(old, inTransition) {
 				old = s.state.Load()
 			}
-			if old > idle {
+			if since(old, idle) > 0 {
 				s.state.Store(change(old))
 				continue
 			}

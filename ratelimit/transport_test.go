@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +73,7 @@ func TestTransportHonoursRetryAfter(t *testing.T) {
 			{429, "soon", 0},
 			{429, "in -1h", 0},
 			{429, "999999999", 24 * time.Hour},
+			{429, "99999999999999999999", 24 * time.Hour},
 		} {
 			if in, ok := strings.CutPrefix(tt.field, "in "); ok { // as a date
 				tt.field = time.Now().Add(uprung.Must(time.ParseDuration(in))).UTC().Format(http.TimeFormat)
@@ -199,5 +201,94 @@ func TestTransportDescribesItself(t *testing.T) {
 	}
 	if report := uprung.VetTransport(rt); report.Below != "*http.Transport" {
 		t.Errorf("below is %s, want http.DefaultTransport", report.Below)
+	}
+}
+
+// Who waits in the queue when the server says to wait waits as well, and is paced
+// again afterwards.
+func TestTransportHoldsBackThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, PerSecond(1), nil)
+		var mu sync.Mutex
+		var sent []time.Duration
+		rt := l.Transport(base(func(*http.Request) (int, http.Header) {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, time.Since(l.base))
+			if len(sent) == 1 {
+				return 429, http.Header{"Retry-After": {"8"}}
+			}
+			return 200, http.Header{}
+		}))
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				if _, err := get(t, rt, "http://a.test/"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		var history []grant
+		for i, at := range sent {
+			history = append(history, grant{at, 1})
+			if i > 0 && at < 8*time.Second {
+				t.Errorf("request %d was sent after %v, want none for 8s", i, at)
+			}
+		}
+		conforms(t, history, PerSecond(1))
+	})
+}
+
+func TestTransportHoldsBackWhateverTheLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for name, l := range map[string]*Limiter{
+			"sliding window": newLimiter(t, PerDay(1000), &Options{Capacity: 8, Algorithm: SlidingWindow}),
+			"unlimited":      newLimiter(t, Unlimited(), nil),
+		} {
+			status := 503
+			rt := l.Transport(base(func(*http.Request) (int, http.Header) {
+				return status, http.Header{"Retry-After": {"3600"}}
+			}))
+			if _, err := get(t, rt, "http://a.test/"); err != nil {
+				t.Fatal(err)
+			}
+			status = 200
+			if got, err := get(t, rt, "http://a.test/"); got != time.Hour || err != nil {
+				t.Errorf("%s: the next request took %v, %v; want an hour", name, got, err)
+			}
+			status = 503
+			if _, err := get(t, rt, "http://b.test/"); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			r, err := http.NewRequestWithContext(ctx, "GET", "http://b.test/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := rt.RoundTrip(r); !errors.Is(err, ErrLimited) {
+				t.Errorf("%s: with a minute to wait: %v, want ErrLimited", name, err)
+			}
+		}
+	})
+}
+
+type idle struct {
+	base
+	closed bool
+}
+
+func (i *idle) CloseIdleConnections() { i.closed = true }
+
+func TestTransportPassesCloseIdleConnections(t *testing.T) {
+	t.Parallel()
+	i := &idle{base: ok}
+	client := &http.Client{Transport: newLimiter(t, PerSecond(1), nil).Transport(i)}
+	client.CloseIdleConnections()
+	if !i.closed {
+		t.Error("the base is not asked")
 	}
 }

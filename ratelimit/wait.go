@@ -17,7 +17,8 @@ import (
 // the wait would outlast ctx's deadline (ErrLimited) or could never end
 // ([ErrExceedsBurst], or ErrLimited with a RetryAfter of [uprung.Never]), or
 // with the error of [Limiter.Take]. If ctx ends first, it returns ctx.Err() and,
-// if nobody has queued up behind it, gives back what it took.
+// if nobody has queued up behind it and the limit is what it was, gives back what
+// it took.
 func (l *Limiter) Wait(ctx context.Context, key string, n int64) error {
 	return l.wait(ctx, &call{hash: l.hash(key), key: key, n: n})
 }
@@ -66,13 +67,12 @@ func (l *Limiter) cancel(c *call) {
 	if !c.ok {
 		return
 	}
-	mine := c.now + c.debt + c.charge
-	c.now = l.now()
-	l.amend(c.settings, c, func(state int64) int64 {
+	mine, now := c.now+c.debt+c.charge, l.now()
+	l.amendUnderSameLimit(c, func(state int64) int64 {
 		if state > mine {
 			return state
 		}
-		return max(state-c.charge, min(state, c.now))
+		return max(state-c.charge, min(state, now))
 	})
 }
 

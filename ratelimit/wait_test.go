@@ -328,3 +328,43 @@ func TestWaitOfManyKeysIsIndependent(t *testing.T) {
 		}
 	})
 }
+
+func TestWaitForNothingDoesNotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, PerMinute(1), nil)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { _ = l.Wait(t.Context(), "k", 1) })
+		}
+		synctest.Wait()
+		start := time.Now()
+		if err := l.Wait(t.Context(), "k", 0); err != nil || time.Since(start) != 0 {
+			t.Errorf("waited %v, %v", time.Since(start), err)
+		}
+		wg.Wait()
+	})
+}
+
+func TestCancelledWaitGivesBackAcrossAChangeOfMode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, PerMinute(1), nil)
+		l.Allow("k")
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = l.Wait(ctx, "k", 1) })
+		synctest.Wait()
+		for _, mode := range []uprung.Mode{uprung.Percent(50), uprung.Enforce} {
+			if err := l.SetMode(mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		wg.Wait()
+		time.Sleep(time.Minute)
+		if !l.Allow("k") {
+			t.Error("the event was not given back")
+		}
+	})
+}

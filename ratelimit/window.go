@@ -15,11 +15,12 @@ const (
 	// period can hold the burst and what was refilled meanwhile. The default.
 	TokenBucket Algorithm = iota
 	// SlidingWindow grants about Events in any stretch as long as the period, for
-	// quotas such as 1000 an hour. It counts by the clock's windows and weighs the
-	// window before by the share of it that the stretch still covers, as if its
-	// events had been spread evenly: at most twice the quota in the worst case, and
-	// then for one stretch only. Burst must be zero or Events, and Events at most
-	// 262,143.
+	// quotas such as 1000 an hour. It counts in windows that begin with New, and
+	// weighs the window before by the share of it that the stretch still covers, as
+	// if its events had been spread evenly. A client who saves them all for the end
+	// of a window can so get up to twice the quota in a stretch that spans two, and
+	// never more than the quota in one. Burst must be zero or Events, and Events at
+	// most 262,143; all keys have the same Period.
 	SlidingWindow
 )
 
@@ -123,8 +124,6 @@ func (c *call) weighWindow(state int64) int64 {
 		want = min(c.n, 1) // to be worth waiting for
 	}
 	switch fit := max(b.burst-used, 0); {
-	case c.hold > 0:
-		c.ok, n.before, n.since, take = true, b.burst, 0, b.burst
 	case c.n <= fit:
 		c.ok, c.wait, take = true, 0, c.n
 	case c.upTo && fit > 0:
@@ -160,6 +159,19 @@ func (b *budget) refundWindow(state, now, n int64) int64 {
 	back := min(n, counted.since)
 	counted.since -= back
 	counted.before -= min(n-back, counted.before)
+	return counted.pack()
+}
+
+// ungrant returns a state without n events that were granted at an instant, as
+// far as they still count.
+func (b *budget) ungrant(state, now, granted, n int64) int64 {
+	counted, _ := b.countsAt(state, now)
+	switch window, _ := b.windowAt(granted); (counted.window - window) & windowMask {
+	case 0:
+		counted.since -= min(n, counted.since)
+	case 1:
+		counted.before -= min(n, counted.before)
+	}
 	return counted.pack()
 }
 

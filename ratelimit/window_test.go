@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -168,5 +169,47 @@ func TestSlidingWindowDoesNotAllocate(t *testing.T) {
 	l := newLimiter(t, PerHour(1000), &Options{Capacity: 64, Algorithm: SlidingWindow})
 	if n := testing.AllocsPerRun(2000, func() { l.Allow("a") }); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+// Windows are numbered modulo 2^27. Beyond, the keys of before are still the first
+// to go, and who has used up the quota the last.
+func TestSlidingWindowEvictionAcrossTheWrap(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(t, Limit{Events: 10, Period: 10 * time.Millisecond}, &Options{Capacity: 16, Algorithm: SlidingWindow})
+	wrap := (1 << windowBits) * 10 * time.Millisecond
+	for i := range 1000 {
+		take(t, l, wrap-time.Hour, fmt.Sprint("before", i), 1)
+	}
+	granted := 0
+	for i := range 200 {
+		if take(t, l, wrap+time.Hour, "abuser", 10).Allowed {
+			granted++
+		}
+		take(t, l, wrap+time.Hour, fmt.Sprint("after", i), 1)
+	}
+	if granted != 1 {
+		t.Errorf("the quota was granted %d times at one instant, want once", granted)
+	}
+}
+
+// Keys of different periods could not be compared.
+func TestSlidingWindowHasOnePeriod(t *testing.T) {
+	t.Parallel()
+	limit := PerMinute(10)
+	o := &Options{Capacity: 8, Algorithm: SlidingWindow, LimitFor: func(string) (Limit, bool) { return limit, true }}
+	l := newLimiter(t, PerMinute(5), o)
+	if _, err := l.Take(t.Context(), "a", 10); err != nil {
+		t.Fatal(err)
+	}
+	limit = PerDay(100)
+	if _, err := l.Take(t.Context(), "a", 1); err == nil || !strings.Contains(err.Error(), "Limit.Period is 24h0m0s, want 1m0s") {
+		t.Errorf("another period for a key: %v", err)
+	}
+	if err := l.SetLimit(PerHour(10)); err == nil || !strings.Contains(err.Error(), "Limit.Period is 1h0m0s, want 1m0s") {
+		t.Errorf("another period for all: %v", err)
+	}
+	if _, err := New(Limit{}, o); err == nil || !strings.Contains(err.Error(), "Limit.Period is 0s") {
+		t.Errorf("no period: %v", err)
 	}
 }
