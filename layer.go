@@ -1,6 +1,7 @@
 package uprung
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -70,10 +71,11 @@ type Layer struct {
 
 // String returns the kind and, quoted, the name.
 func (l Layer) String() string {
+	kind := cmp.Or(string(l.Kind), "unknown kind")
 	if l.Name == "" {
-		return string(l.Kind)
+		return kind
 	}
-	return string(l.Kind) + " " + strconv.Quote(l.Name)
+	return kind + " " + strconv.Quote(l.Name)
 }
 
 // Has reports whether the layer declares a fact.
@@ -103,8 +105,14 @@ type Middleware = func(http.Handler) http.Handler
 
 // Chain makes one middleware of several. The first is the outermost: a request
 // meets them in the order in which they are written. An empty chain is the
-// identity.
+// identity. Chain panics if one of them is nil.
 func Chain(middlewares ...Middleware) Middleware {
+	middlewares = slices.Clone(middlewares)
+	for i, middleware := range middlewares {
+		if middleware == nil {
+			panic("uprung: Chain: middleware " + strconv.Itoa(i) + " is nil")
+		}
+	}
 	return func(next http.Handler) http.Handler {
 		for i := len(middlewares) - 1; i >= 0; i-- {
 			next = middlewares[i](next)

@@ -11,6 +11,9 @@ import (
 // decision. The zero value is [Enforce]. The usual path to production is Shadow,
 // then [Percent] in growing steps, then Enforce; [Off] is the switch for the bad
 // night. Policies take a new Mode while running.
+//
+// A Mode is one of the constants or made by Percent; a number converted to a Mode
+// does not mean that many percent.
 type Mode int32
 
 const (
@@ -30,16 +33,19 @@ const basisPoints = 10_000
 // shadows the others. Which keys are enforced depends on the key alone: the same
 // ones in every process and after every restart, and those enforced at a low
 // percentage remain so at every higher one. Percent(0) is [Shadow], Percent(100)
-// is [Enforce], and a p out of range gives a Mode that [Mode.Validate] refuses.
+// is [Enforce], and a p that is out of range, or nearer to 0 or 100 than one step,
+// gives a Mode that [Mode.Validate] refuses.
 func Percent(p float64) Mode {
 	if !(p >= 0 && p <= 100) {
 		return math.MinInt32
 	}
-	switch share := Mode(math.Round(p * basisPoints / 100)); share {
-	case 0:
+	switch share := Mode(math.Round(p * basisPoints / 100)); {
+	case p == 0:
 		return Shadow
-	case basisPoints:
+	case p == 100:
 		return Enforce
+	case share == 0 || share == basisPoints: // a step too small
+		return math.MinInt32
 	default:
 		return share
 	}
@@ -49,7 +55,7 @@ func Percent(p float64) Mode {
 // to 100.
 func (m Mode) Validate() error {
 	if m < Off || m >= basisPoints {
-		return fmt.Errorf("uprung: mode is %d, want Enforce, Shadow, Off or Percent from 0 to 100", int32(m))
+		return fmt.Errorf("uprung: mode is %d, want Enforce, Shadow, Off or Percent from 0 to 100 in steps of 0.01", int32(m))
 	}
 	return nil
 }

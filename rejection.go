@@ -36,7 +36,7 @@ func (r *Rejection) Error() string {
 		text = r.Reason.Error()
 	}
 	if r.Name != "" {
-		text += " by " + strconv.Quote(r.Name)
+		text += " (policy " + strconv.Quote(r.Name) + ")"
 	}
 	if r.RetryAfter > 0 {
 		text += ", retry after " + r.RetryAfter.String()

@@ -68,7 +68,7 @@ func TestRejectionMatchesItsReason(t *testing.T) {
 		rejection uprung.Rejection
 		want      string
 	}{
-		{uprung.Rejection{Reason: errFull, Name: "orders", RetryAfter: time.Second}, `queue: full by "orders", retry after 1s`},
+		{uprung.Rejection{Reason: errFull, Name: "orders", RetryAfter: time.Second}, `queue: full (policy "orders"), retry after 1s`},
 		{uprung.Rejection{Reason: errFull, RetryAfter: uprung.Never}, "queue: full"},
 		{uprung.Rejection{}, "uprung: rejected"},
 	} {
@@ -92,7 +92,7 @@ func TestModeTextRoundTrip(t *testing.T) {
 			t.Errorf("%s came back as %v, %v", text, back, err)
 		}
 	}
-	for _, p := range []float64{-1, 100.5, math.NaN(), math.Inf(1)} {
+	for _, p := range []float64{-1, 100.5, 0.001, 99.999, math.NaN(), math.Inf(1)} {
 		m := uprung.Percent(p)
 		if m.Validate() == nil {
 			t.Errorf("Percent(%v) is valid", p)
@@ -104,7 +104,7 @@ func TestModeTextRoundTrip(t *testing.T) {
 			t.Errorf("Percent(%v) is written", p)
 		}
 	}
-	for _, text := range []string{"", "on", "%", "101%", "-1%", "nan%", "50"} {
+	for _, text := range []string{"", "on", "%", "101%", "-1%", "nan%", "50", "0.001%"} {
 		m := uprung.Shadow
 		if err := m.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", text)) {
 			t.Errorf("%q gives %v, want an error that quotes it", text, err)

@@ -14,7 +14,8 @@ import (
 // Group asks several limiters at once, such as five per second and a hundred per
 // day: all of them grant, or none is charged. Use [All].
 //
-// It is safe for concurrent use, and so is using its limiters directly at the
+// A Group has no metrics of its own: its limiters do. It is safe for concurrent
+// use, and so is using its limiters directly at the
 // same time. While a refusal by one limiter is being undone at those asked before
 // it, for some hundred nanoseconds, others find the events taken.
 type Group struct {

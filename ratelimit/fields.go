@@ -13,7 +13,8 @@ type Headers uint8
 
 const (
 	// HeadersIETF sends RateLimit-Policy and RateLimit as structured fields
-	// (draft-ietf-httpapi-ratelimit-headers-11) with every response:
+	// (draft-ietf-httpapi-ratelimit-headers-11) with every response that
+	// the limit applies to (not in Shadow, and not of a limit that is Unlimited):
 	//
 	//	RateLimit-Policy: "default";q=100;w=60
 	//	RateLimit: "default";r=50;t=30

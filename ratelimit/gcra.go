@@ -87,9 +87,11 @@ func (l *Limiter) decide(c *call) error {
 // place in which keys are charged.
 func (l *Limiter) settle(c *call) error {
 	if c.n < 0 {
+		l.failed.Add(1)
 		return fmt.Errorf("ratelimit: cost is %d events, want >= 0", c.n)
 	}
 	if err := l.findOwn(c); err != nil {
+		l.failed.Add(1)
 		if l.load().mode.Enforces(c.key) {
 			return err
 		}

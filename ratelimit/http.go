@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 
@@ -29,9 +30,10 @@ type face struct {
 	skip             func(*http.Request) bool
 	counts           func(status int) bool
 	facts            []uprung.Fact
-	settings         []uprung.Setting
+	settings         []uprung.Setting // of Middleware
+	outgoing         []uprung.Setting // of Transport
 
-	limited, keyless, broken *httpx.Problem
+	limited, exceeding, keyless, broken *httpx.Problem
 }
 
 // maxName bounds the name of a policy, which every response repeats.
@@ -55,25 +57,27 @@ func newFace(o *Options) (face, []error) {
 	}
 	if f.key == nil {
 		f.key, f.outgoingKey = key.Direct(nil), hostKey
-		if f.facts == nil {
-			f.facts = []uprung.Fact{uprung.ByClientAddress}
-		}
 	}
 	f.quotedName = quoted(f.name)
 	if len(errs) == 0 {
 		errs = f.prepareProblems()
 	}
-	f.settings = []uprung.Setting{
+	f.outgoing = []uprung.Setting{
 		{Name: "Algorithm", Value: o.Algorithm.String(), Default: o.Algorithm == TokenBucket},
 		{Name: "Capacity", Value: strconv.Itoa(cmp.Or(o.Capacity, DefaultCapacity)), Default: o.Capacity == 0},
 		{Name: "LimitFor", Value: given(o.LimitFor != nil, "none"), Default: o.LimitFor == nil},
-		{Name: "Key", Value: given(o.Key != nil, "key.Direct"), Default: o.Key == nil},
+		{Name: "Key", Value: given(o.Key != nil, "the host of the URL"), Default: o.Key == nil},
 		{Name: "MissingKey", Value: o.MissingKey.String(), Default: o.MissingKey == key.MissingRefused},
 		{Name: "Cost", Value: given(o.Cost != nil, "1"), Default: o.Cost == nil},
+		{Name: "Skip", Value: given(o.Skip != nil, "none"), Default: o.Skip == nil},
+	}
+	f.settings = append(slices.Clone(f.outgoing), []uprung.Setting{
 		{Name: "Count", Value: given(o.Count != nil, "every request"), Default: o.Count == nil},
 		{Name: "Headers", Value: o.Headers.String(), Default: o.Headers == HeadersIETF},
 		{Name: "Refused", Value: given(o.Refused != nil, "problem document"), Default: o.Refused == nil},
-		{Name: "Skip", Value: given(o.Skip != nil, "none"), Default: o.Skip == nil},
+	}...)
+	if o.Key == nil {
+		f.settings[3].Value = "key.Direct"
 	}
 	return f, errs
 }
@@ -95,12 +99,15 @@ func (f *face) prepareProblems() (errs []error) {
 		}
 		return problem
 	}
-	f.limited = prepare(http.StatusTooManyRequests, &httpx.ProblemOptions{
+	exceeded := httpx.ProblemOptions{
 		// Registered by draft-ietf-httpapi-ratelimit-headers-11, section 6.
 		Type:       "https://iana.org/assignments/http-problem-types#quota-exceeded",
 		Title:      "The quota of this client is used up",
 		Extensions: map[string]any{"violated-policies": []string{f.name}},
-	})
+	}
+	f.limited = prepare(http.StatusTooManyRequests, &exceeded)
+	exceeded.Detail = "The request costs more than the whole quota. It can not be granted later either."
+	f.exceeding = prepare(http.StatusTooManyRequests, &exceeded)
 	f.keyless = prepare(http.StatusBadRequest, &httpx.ProblemOptions{
 		Detail: "The request lacks what identifies its sender.",
 	})
@@ -170,7 +177,11 @@ func (l *Limiter) undoUnlessItCounts(c *call, response httpx.Response) {
 	}
 }
 
-// Failures is a value of Options.Count: a status of 400 or more counts.
+// Failures is a value of Options.Count: a status of 400 or more counts, also one
+// of the server's own failures. Where clients should not answer for those, or a
+// form that is wrong is answered 200, write another:
+//
+//	Count: func(status int) bool { return status == http.StatusUnauthorized },
 func Failures(status int) bool { return status >= 400 }
 
 // prepare finds the key and the cost of a request. It returns false if the
@@ -259,22 +270,57 @@ func (l *Limiter) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		l.face.refused(w, r, err)
 		return
 	}
-	if rejection, ok := errors.AsType[*uprung.Rejection](err); ok {
+	l.Refuse(w, r, err)
+}
+
+// Refuse answers a request with the status and the problem document (RFC 9457)
+// that are Middleware's by default: 429 for a rejection, 400 for [ErrMissingKey],
+// and 500 for any other error.
+func (l *Limiter) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	rejection, rejected := errors.AsType[*uprung.Rejection](err)
+	switch {
+	case errors.Is(err, ErrExceedsBurst):
+		l.face.exceeding.Write(w, r, 0)
+	case rejected:
 		l.face.limited.Write(w, r, max(rejection.RetryAfter, 0))
-		return
-	}
-	if errors.Is(err, ErrMissingKey) {
+	case errors.Is(err, ErrMissingKey):
 		l.face.keyless.Write(w, r, 0)
-		return
+	default:
+		l.face.broken.Write(w, r, 0)
 	}
-	l.face.broken.Write(w, r, 0)
 }
 
 // Layer describes the limiter and its effective settings.
 func (l *Limiter) Layer() uprung.Layer {
+	return l.layer(l.face.key, l.face.settings)
+}
+
+// layer describes one of the faces.
+func (l *Limiter) layer(keyOf key.Func, settings []uprung.Setting) uprung.Layer {
 	s := l.load()
-	return uprung.Layer{Kind: uprung.KindRateLimit, Name: l.name, Facts: slices.Clone(l.face.facts), Settings: append([]uprung.Setting{
+	facts := slices.Clone(l.face.facts)
+	if facts == nil && byAddress(keyOf) {
+		facts = []uprung.Fact{uprung.ByClientAddress}
+	}
+	return uprung.Layer{Kind: uprung.KindRateLimit, Name: l.name, Facts: facts, Settings: append([]uprung.Setting{
 		{Name: "Limit", Value: s.limit.String()},
 		{Name: "Mode", Value: s.mode.String(), Default: s.mode == uprung.Enforce},
-	}, l.face.settings...)}
+	}, settings...)}
+}
+
+// byAddress reports whether a key tells two peers apart by their addresses, which
+// are ones for documentation (RFC 5737) that no list of proxies holds.
+func byAddress(keyOf key.Func) (differ bool) {
+	defer func() {
+		if recover() != nil {
+			differ = false // a key that needs more of a request than this one has
+		}
+	}()
+	of := func(peer string) string {
+		k, _ := keyOf(&http.Request{
+			Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}, RemoteAddr: peer,
+		})
+		return k
+	}
+	return of("192.0.2.1:1") != of("198.51.100.1:1")
 }

@@ -33,10 +33,13 @@ func PerSecond(n int64) Limit { return Limit{Events: n, Period: time.Second} }
 // PerMinute is a limit of n events per minute with a burst of n.
 func PerMinute(n int64) Limit { return Limit{Events: n, Period: time.Minute} }
 
-// PerHour is a limit of n events per hour with a burst of n.
+// PerHour is a limit of n events per hour with a burst of n. Since a bucket
+// refills while it is used, the first hour can see nearly 2n; for a quota of n in
+// any hour, use [SlidingWindow].
 func PerHour(n int64) Limit { return Limit{Events: n, Period: time.Hour} }
 
-// PerDay is a limit of n events per 24 hours with a burst of n.
+// PerDay is a limit of n events per 24 hours with a burst of n; see [PerHour] for
+// quotas.
 func PerDay(n int64) Limit { return Limit{Events: n, Period: 24 * time.Hour} }
 
 // Unlimited grants everything. Keys that are unlimited take no memory.

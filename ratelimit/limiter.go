@@ -57,7 +57,8 @@ type Options struct {
 	// it live. Zero means [uprung.Enforce].
 	Mode uprung.Mode
 
-	// Key says whose limit a request counts against. Nil means key.Direct(nil),
+	// Key says whose limit a request counts against. Nil means, for Transport, the
+	// host of the URL and, for Middleware, key.Direct(nil),
 	// the address of the socket's peer, which no client can forge, but which is
 	// the proxy's for all requests that arrive through one: behind a proxy, choose
 	// another constructor of package key.
@@ -68,7 +69,10 @@ type Options struct {
 	MissingKey key.Missing
 
 	// Cost is the number of events that a request counts for. A cost of zero lets
-	// it pass uncounted. Nil means 1.
+	// it pass uncounted; one above the burst can never be granted and is refused
+	// with 429 without Retry-After; a negative one is answered 500. Outside of an
+	// [http.ServeMux], the route of a request is not known yet: r.Pattern and its
+	// path values are empty. Nil means 1.
 	Cost func(*http.Request) int64
 
 	// Headers are the fields by which Middleware tells clients where they stand.
@@ -77,21 +81,23 @@ type Options struct {
 
 	// Count says, by the status of the response, whether a request counts. What
 	// one that does not has taken is given back when its response ends, as far as
-	// time has not refilled it already; one that panics counts. With [Failures], a limit bounds how often a client may get it
-	// wrong, such as a password, and not how often it may ask. Nil means that every
-	// request counts.
+	// time has not refilled it already; one that panics counts. With [Failures], a
+	// limit bounds how often a client may get it wrong, such as a password. While
+	// they are in progress all requests count, so that guesses made at one time gain
+	// nothing: the burst must be above the number of requests that a client makes at
+	// once. Nil means that every request counts.
 	Count func(status int) bool
 
-	// Facts are what [uprung.Vet] should know of Key: [uprung.ByClientAddress] or
-	// [uprung.ByPrincipal]. Nil means uprung.ByClientAddress if Key is nil, and
-	// otherwise nothing.
+	// Facts are what [uprung.Vet] should know of Key, such as [uprung.ByPrincipal].
+	// Nil means what can be told when Vet asks: uprung.ByClientAddress, if Key
+	// returns different keys for two requests that differ in RemoteAddr alone.
 	Facts []uprung.Fact
 
 	// Refused answers a request that Middleware refuses. The status is for it to
 	// write; Retry-After and the RateLimit fields are already in the header. err
-	// is a [*uprung.Rejection], [ErrMissingKey], or what Take returned for a cost
-	// or limit out of range. Nil means 429 (400 without a key, 500 for other
-	// errors) with a problem document (RFC 9457).
+	// is a [*uprung.Rejection] for [ErrLimited] or [ErrExceedsBurst], [ErrMissingKey],
+	// or what Take returned for a cost or limit out of range. Nil means
+	// [Limiter.Refuse], which it can also call for what it leaves as it is.
 	Refused func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Skip exempts requests from Middleware: those for which it returns true pass
@@ -139,6 +145,7 @@ type Limiter struct {
 	face      face
 
 	refusedKeyless atomic.Uint64
+	failed         atomic.Uint64
 
 	settings atomic.Pointer[settings] // nil while the table is rescaled
 	change   sync.Mutex               // held while settings change
@@ -267,7 +274,8 @@ func (l *Limiter) TakeUpTo(_ context.Context, key string, n int64) (Result, erro
 }
 
 // Peek tells where key stands, without taking anything or taking any room in
-// the table.
+// the table: Remaining says what it may have. Allowed is true, since nothing is
+// asked for.
 func (l *Limiter) Peek(key string) (Result, error) {
 	return l.take(&call{hash: l.hash(key), key: key, now: l.now()})
 }

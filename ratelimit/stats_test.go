@@ -38,6 +38,7 @@ func TestMetricsTellStats(t *testing.T) {
 		"uprung_ratelimit_decisions_total policy=p outcome=deny":        3,
 		"uprung_ratelimit_decisions_total policy=p outcome=shadow_deny": 1,
 		"uprung_ratelimit_decisions_total policy=p outcome=missing_key": 1,
+		"uprung_ratelimit_decisions_total policy=p outcome=error":       0,
 		"uprung_ratelimit_evictions_total policy=p":                     0,
 		"uprung_ratelimit_keys policy=p":                                1,
 		"uprung_ratelimit_capacity_keys policy=p":                       16,

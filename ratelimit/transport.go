@@ -3,7 +3,6 @@ package ratelimit
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -57,7 +56,10 @@ func (t *transport) CloseIdleConnections() {
 }
 
 // Layer describes the limiter.
-func (t *transport) Layer() uprung.Layer { return t.limiter.Layer() }
+func (t *transport) Layer() uprung.Layer {
+	l := t.limiter
+	return l.layer(l.face.outgoingKey, l.face.outgoing)
+}
 
 // RoundTrip waits for its turn and passes the request on.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -71,7 +73,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Body != nil {
 			_ = r.Body.Close() // RoundTrip must close it, and the error that matters is err
 		}
-		return nil, fmt.Errorf("ratelimit: %s request: %w", r.Method, err)
+		return nil, err
 	}
 	resp, err := t.base.RoundTrip(r)
 	if err == nil && applies && uprung.ResponseOutcome(resp.StatusCode, resp.Header) == uprung.Overload {
