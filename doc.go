@@ -35,7 +35,7 @@
 //	1K-10K     horizontal scaling, discovery        (to come: lb)
 //	           sharding, partitioning               (to come: shard)
 //	           replication                          (to come: replicate)
-//	           metrics                              Metric, Source
+//	           metrics                              Metric, Source; prom
 //	10K-100K   rate limiting, throttling            ratelimit
 //	           identifying who asks                 key
 //	           health checks, autoscaling           (to come: health)
@@ -49,8 +49,13 @@
 //
 // A chain is written in the order in which a request meets it: the first
 // middleware given to [Chain] is the outermost. The middlewares of this library
-// say what they are through [Describer], and [Layers] reads the whole chain back
-// from its outermost handler.
+// say what they are through [Describer]. [Layers] reads the whole chain back from
+// its outermost handler, [Explain] prints it with every effective setting, and
+// [Vet] names what stands in the wrong place; put that into a test:
+//
+//	if err := uprung.Vet(handler).Err(); err != nil {
+//		t.Error(err)
+//	}
 //
 // # Stability
 //

@@ -41,6 +41,10 @@
 //	to give back what was not used                Refund
 //	to decide at an instant of one's own          TakeAt
 //	a limit per tenant or plan                    Options.LimitFor
+//	a quota of n in any hour or day               Options.Algorithm: SlidingWindow
+//	several limits at once, all or nothing        All
+//	to stop guessing, not asking                  Options.Count: Failures
+//	to pace requests that go out                  Transport
 //	requests of different weight                  Options.Cost
 //	to see what would be refused, first           Options.Mode: uprung.Shadow
 //	one bucket, no keys, callers that wait        Limit.Limiter (x/time/rate)

@@ -94,3 +94,16 @@ func ExampleFromRate() {
 	fmt.Println(limit, err)
 	// Output: 4 per 1s, burst 8 <nil>
 }
+
+func ExampleAll() {
+	perSecond := uprung.Must(ratelimit.New(ratelimit.PerSecond(5), &ratelimit.Options{Name: "per-second"}))
+	perDay := uprung.Must(ratelimit.New(ratelimit.PerDay(7), &ratelimit.Options{Name: "per-day"}))
+	limits := uprung.Must(ratelimit.All(perSecond, perDay))
+
+	fmt.Println(limits.AllowN("alice", 5), limits.AllowN("alice", 5)) // the second would be too many for both
+	res, _ := perDay.Peek("alice")
+	fmt.Println(res.Remaining, "left today")
+	// Output:
+	// true false
+	// 2 left today
+}
