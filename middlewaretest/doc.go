@@ -44,19 +44,19 @@
 //	trailers             declared, and undeclared with http.TrailerPrefix          RFC 9110, 6.5
 //	informational        103 is at the client before the final response            RFC 9110, 15.2; RFC 8297
 //	expect-continue      the body is asked for if and only if it is read           RFC 9110, 10.1.1
-//	flush                Flusher by assertion; what is flushed arrives             http.Flusher
+//	flush                Flusher by assertion; what is flushed arrives             http.Flusher, optional
 //	sse                  each event arrives before the handler ends                WHATWG HTML, 9.2
 //	download             a large response is not held back                         http.ResponseWriter
 //	upload               a large request body is not read ahead                    http.Request.Body
-//	full-duplex          reading and writing in turns                              http.ResponseController
-//	deadlines            read and write deadlines reach the connection             http.ResponseController
-//	reader-from          ReaderFrom by assertion (HTTP/1.1)                        io.ReaderFrom
-//	hijack               Hijacker by assertion; an error over HTTP/2               http.Hijacker
+//	full-duplex          reading and writing in turns                              http.ResponseController, optional
+//	deadlines            read and write deadlines reach the connection             http.ResponseController, optional
+//	reader-from          ReaderFrom by assertion (HTTP/1.1)                        io.ReaderFrom, optional
+//	hijack               Hijacker by assertion; an error over HTTP/2               http.Hijacker, optional
 //	websocket            an upgrade, and bytes both ways (HTTP/1.1)                RFC 6455, 4.2.2
 //	panic                goes on with the same value; the response is aborted      http.Handler
 //	abort                ErrAbortHandler goes on, and nothing is logged            http.ErrAbortHandler
 //	cancel               the context ends when the client leaves                   http.Request.Context
-//	concurrent           8 requests are in the handler at one time                 http.Handler
+//	concurrent           8 requests are in the handler at one time                 this package
 //	goroutines           none is left when the servers are closed                  this package
 //
 // With Options.Timeout:
@@ -66,10 +66,10 @@
 // With Options.Refusing:
 //
 //	refusal-status       one 4xx or 5xx; the handler is not called                 RFC 9110, 15.5, 15.6
-//	refusal-retry-after  429 and 503 say when: whole seconds, at least 1           RFC 9110, 10.2.3; RFC 6585, 4
-//	refusal-problem      application/problem+json with the same status             RFC 9457, 3
+//	refusal-retry-after  429 and 503 say when: whole seconds, at least 1           RFC 9110, 10.2.3; RFC 6585, 4, optional
+//	refusal-problem      application/problem+json with the same status             RFC 9457, 3, optional
 //	refusal-head         HEAD is refused as GET is, without a body                 RFC 9110, 9.3.2
-//	refusal-continue     the body of a refused request is not asked for            RFC 9110, 10.1.1
+//	refusal-continue     the body of a refused request is not asked for            RFC 9110, 10.1.1, optional
 //
 // # Checks of a transport
 //
@@ -88,7 +88,7 @@
 //	stream-request       a large request body is not read ahead                    http.Request.Body
 //	upgrade              the body of a 101 is an io.ReadWriteCloser                http.Response.Body
 //	cancel               ends the call, the body, and the server's work            http.Request.Context
-//	concurrent           8 requests are at the server at one time                  http.RoundTripper
+//	concurrent           8 requests are at the server at one time                  this package
 //	goroutines           none is left when connections are closed                  this package
 //
 // With TransportOptions.Refusing:
@@ -96,7 +96,30 @@
 //	refusal-error        an error, no response; the base is not called             http.RoundTripper
 //	refusal-body-closed  the body of a refused request is closed                   http.RoundTripper
 //
+// # Stricter than the standards
+//
+// A check whose source is "this package", or ends in "optional", is this kit's
+// own rule and no requirement: a middleware that fails it conforms, and Skip is
+// for naming it with the reason.
+//
+//	flush, hijack        net/http lets a wrapper do without; streams and WebSockets break then
+//	full-duplex          net/http lets a wrapper do without; what reads and writes in turns hangs then
+//	deadlines            the same; one long response then needs longer deadlines for all
+//	reader-from          an optimisation: without it a file is copied through user space
+//	concurrent           a middleware may let fewer than 8 requests pass at one time
+//	goroutines           a middleware may keep goroutines that a request has started
+//	refusal-retry-after  429 and 503 may do without; a date and 0 are allowed, and help less
+//	refusal-problem      a refusal may have any body; RFC 9457 is one that programs can read
+//	refusal-continue     a body may be asked for and then refused, which wastes it
+//
 // # Behavior
+//
+// One plain GET comes before all checks. If it does not reach the handler, most
+// often because Options.Request adds no credentials, that is the one failure,
+// under the name request whether skipped or not, and only the refusal-* checks
+// run besides. The same holds for a wrapper that does not pass a request on. In
+// every later check, too, a request that is answered or fails without a call of
+// the handler is a failure: nothing passes because nothing was tried.
 //
 // Each check runs over HTTP/1.1, HTTP/2 with TLS and HTTP/2 without (h2c) at the
 // same time, unless the table names one; the contract of a round tripper is

@@ -54,7 +54,7 @@ func (p *probe) panics(value any) {
 		select {
 		case got := <-reached:
 			if got != value {
-				p.report(fmt.Sprintf("the handler's own panic value, a %T, outside the middleware", value), "%s", kind(got))
+				p.report(fmt.Sprintf("the handler's own panic value, a %T, outside the middleware", value), "%s outside", kind(got))
 			}
 		case <-p.ctx.Done():
 			p.report("the handler's own panic value outside the middleware", "neither a panic nor a return")
@@ -76,10 +76,10 @@ func cancelReachesHandler(p *probe) {
 		case <-p.ctx.Done():
 		}
 	})
-	if _, err := site.try(site.abandoned(working)); err == nil {
-		p.report("no response to a client that has left", "one")
+	if a, err := site.try(site.abandoned(working)); err == nil {
+		p.report("an error at a client that has left", "a response with status %d", a.StatusCode)
 	}
-	p.await(told, "the request's context to end when the client leaves")
+	p.await(told, "the request's context to end when the client leaves", "a context that has not ended")
 }
 
 // kind describes a panic value.
@@ -95,7 +95,7 @@ func (s *site) abandoned(working *event) *http.Request {
 	req := s.request(http.MethodGet, nil)
 	ctx, leave := context.WithCancel(req.Context())
 	go func() {
-		if s.await(working, "a request that is worked on") {
+		if s.await(working, "a request that is worked on", "no call of the handler") {
 			leave()
 		}
 	}()
@@ -114,7 +114,7 @@ func concurrentRequests(p *probe) {
 		if arrived.Add(1) == together {
 			all.set()
 		}
-		if p.await(all, fmt.Sprintf("%d requests in the handler at one time", together)) {
+		if p.await(all, fmt.Sprintf("%d requests in the handler at one time", together), "fewer in the handler") {
 			w.Header().Set("X-Echo", r.Header.Get("X-Number"))
 			_, _ = io.Copy(w, r.Body)
 		}
@@ -128,7 +128,7 @@ func concurrentRequests(p *probe) {
 			a := site.exchange(req)
 			p.expect(a, http.StatusOK, number)
 			if a != nil && a.Header.Get("X-Echo") != number {
-				p.report("the header of the request's own response", "that of request %q to request %q", a.Header.Get("X-Echo"), number)
+				p.report("the header of the request's own response", "the header for request %q in the response to request %q", a.Header.Get("X-Echo"), number)
 			}
 		})
 	}
@@ -174,7 +174,7 @@ func lateWrites(p *probe) {
 		defer written.set()
 		defer func() {
 			if v := recover(); v != nil {
-				p.report("late writes dropped", "a panic in the handler: %v", v)
+				p.report("writes after the deadline dropped", "a panic in the handler that writes late: %v", v)
 			}
 		}()
 		patience := time.NewTimer(p.timeout + lateness)
@@ -191,14 +191,14 @@ func lateWrites(p *probe) {
 	})
 	a := site.get()
 	answered.set()
-	if a == nil || !p.await(written, "a handler that may write after the deadline") {
+	if a == nil || !p.await(written, "a handler whose writes after the deadline return", "a handler that has not ended") {
 		return
 	}
 	if bytes.Contains(a.body, []byte(late)) || a.Header.Get("X-Late") != "" {
-		p.report("late writes dropped", "status %d, X-Late %q, body %q", a.StatusCode, a.Header.Get("X-Late"), a.body)
+		p.report("writes after the deadline dropped", "a response with status %d, X-Late %q, body %q", a.StatusCode, a.Header.Get("X-Late"), a.body)
 	}
 	if a.StatusCode < 500 && a.StatusCode != http.StatusRequestTimeout {
-		p.report("a status that says that time is over: 408, 503 or 504", "status %d", a.StatusCode)
+		p.report("408 or a 5xx, such as 503 or 504, once the deadline is over", "status %d", a.StatusCode)
 	}
 	req := site.request(http.MethodGet, nil)
 	req.Header.Set("X-Fast", "1")

@@ -61,7 +61,9 @@ type TransportOptions struct {
 
 // Run puts every check to a middleware, each as a subtest that has the name of
 // the check, one after the other. A skipped check is a skipped subtest with its
-// reason. Run returns when the last check has ended and its servers are closed.
+// reason. If the middleware lets no request pass, the subtest request fails and
+// all others are skipped with the reason, except those of refusals. Run returns
+// when the last check has ended and its servers are closed.
 func Run(t *testing.T, middleware func(http.Handler) http.Handler, o *Options) {
 	t.Helper()
 	handlerSuite(middleware, o).test(t)
@@ -69,8 +71,9 @@ func Run(t *testing.T, middleware func(http.Handler) http.Handler, o *Options) {
 
 // Check puts every check to a middleware and returns what is wrong, in the order
 // of the table in the package comment and at most one [Failure] for each check
-// and protocol. An empty result means that all promises are kept. Up to two
-// checks run at one time.
+// and protocol. An empty result means that all promises are kept. If the
+// middleware lets no request pass, that is one failure named request, followed
+// by those of refusals. Up to two checks run at one time.
 func Check(middleware func(http.Handler) http.Handler, o *Options) []Failure {
 	return handlerSuite(middleware, o).failures()
 }
@@ -96,8 +99,9 @@ type Failure struct {
 	Protocol string
 	// Got is what was seen, Want is what had to be seen.
 	Got, Want string
-	// Source says where the promise comes from: a section of an RFC, or the
-	// documentation of net/http.
+	// Source says where the promise comes from: a section of an RFC, the
+	// documentation of net/http, or "this package". It ends in "optional" where
+	// the kit demands what its source only offers.
 	Source string
 }
 

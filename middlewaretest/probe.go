@@ -44,11 +44,14 @@ type probe struct {
 	*settings
 	check    check
 	protocol protocol
+	patience time.Duration   // after which ctx ends
 	ctx      context.Context //nolint:containedctx // a probe is one call, and ends when it returns
 	cancel   context.CancelFunc
 	log      serverLog
 	serving  atomic.Int64 // handlers that have not returned
 	requests atomic.Int64 // requests made, for a URL of its own each
+	reached  atomic.Int64 // calls of the kit's own handlers or bases through the middleware
+	leftOut  *event       // a middleware has returned without such a call
 
 	mu       sync.Mutex
 	failure  *Failure // guarded by mu
@@ -94,18 +97,23 @@ func (p *probe) result() *Failure {
 	return cmp.Or(p.failure, p.fallback)
 }
 
-// await waits for what has to happen now, and reports its absence.
-func (p *probe) await(e *event, want string) bool {
+// await waits for what has to happen now, and reports its absence as got after
+// the probe's time. It does not wait for what a handler would do that the
+// middleware has left out: whoever sent the request reports that.
+func (p *probe) await(e *event, want, got string) bool {
 	select {
 	case <-e.done():
 		return true
+	case <-p.leftOut.done():
 	case <-p.ctx.Done():
 	}
 	select {
 	case <-e.done():
 		return true
+	case <-p.leftOut.done():
+		return false
 	default:
-		p.report(want, "nothing of that kind in time")
+		p.report(want, "%s after %v", got, p.patience)
 		return false
 	}
 }
@@ -134,7 +142,7 @@ func (p *probe) idle() bool {
 // settle waits until all handlers have returned.
 func (p *probe) settle() {
 	if !p.idle() {
-		p.report("handlers that return", "%d that do not", p.serving.Load())
+		p.report("handlers that return once their requests have ended", "%d that run on", p.serving.Load())
 	}
 }
 
@@ -143,7 +151,7 @@ func (p *probe) quiet() {
 	p.settle()
 	if text := p.log.String(); text != "" {
 		line, _, _ := strings.Cut(text, "\n")
-		p.report("an empty server log", "%q", line)
+		p.report("an empty server log (http.Server.ErrorLog)", "the line %q", line)
 	}
 }
 
@@ -184,16 +192,18 @@ func (p *probe) guard(handler http.HandlerFunc) *site {
 	return p.start(p.apply(p.middleware, handler))
 }
 
-// refuse serves a handler behind the middleware that refuses.
-func (p *probe) refuse(handler http.HandlerFunc) *site {
-	return p.start(p.apply(p.refusing, handler))
+// refuse serves a handler that must not be called behind the middleware that
+// refuses.
+func (p *probe) refuse() *site {
+	return p.start(p.apply(p.refusing, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 }
 
 func (p *probe) apply(middleware func(http.Handler) http.Handler, handler http.Handler) http.Handler {
+	handler = p.counted(handler)
 	if guarded := middleware(handler); guarded != nil {
 		return guarded
 	}
-	p.report("a handler from the middleware", "nil")
+	p.report("a handler from the middleware", "a nil http.Handler")
 	return handler
 }
 
@@ -215,6 +225,12 @@ func (p *probe) start(handler http.Handler) *site {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			p.serving.Add(1)
 			defer p.serving.Add(-1)
+			before := p.reached.Load()
+			defer func() {
+				if p.reached.Load() == before {
+					p.leftOut.set()
+				}
+			}()
 			handler.ServeHTTP(w, r)
 		}),
 		ErrorLog:  log.New(&p.log, "", 0),
@@ -276,9 +292,12 @@ type answer struct {
 }
 
 // open sends a request and returns when the response's header has arrived. It
-// reports an error and returns nil then.
+// reports an error and returns nil then. Like try, it reports a request that has
+// not reached the handler.
 func (s *site) open(req *http.Request) *http.Response {
+	before := s.reached.Load()
 	res, err := s.transport.RoundTrip(req)
+	s.demandReach(before, res, err)
 	if err != nil {
 		s.reportError("a response", err)
 		return nil
@@ -286,13 +305,18 @@ func (s *site) open(req *http.Request) *http.Response {
 	return res
 }
 
-// try sends a request and reads the whole response.
+// try sends a request and reads the whole response. It reports a request that
+// has not reached the handler, and leaves an error to its caller.
 func (s *site) try(req *http.Request) (*answer, error) {
+	before := s.reached.Load()
 	res, err := s.transport.RoundTrip(req)
 	if err != nil {
+		s.demandReach(before, nil, err)
 		return nil, err
 	}
-	return readAnswer(res)
+	a, err := readAnswer(res)
+	s.demandReach(before, res, nil)
+	return a, err
 }
 
 func readAnswer(res *http.Response) (*answer, error) {
@@ -331,14 +355,14 @@ func (p *probe) expectBytes(got, want []byte) {
 		return
 	}
 	if len(want) < 100 && len(got) < 100 {
-		p.report(fmt.Sprintf("the body %q", want), "%q", got)
+		p.report(fmt.Sprintf("the body %q", want), "the body %q", got)
 		return
 	}
 	i := 0
 	for i < min(len(got), len(want)) && got[i] == want[i] {
 		i++
 	}
-	p.report(fmt.Sprintf("the body of %d bytes unaltered", len(want)), "%d bytes, other from byte %d on", len(got), i)
+	p.report(fmt.Sprintf("the body of %d bytes unaltered", len(want)), "%d bytes, which differ from byte %d on", len(got), i)
 }
 
 // event is something that happens once, or several times of which the first

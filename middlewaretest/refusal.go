@@ -6,17 +6,14 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
-	"sync/atomic"
 )
 
 // refused sends one request to the middleware that refuses, and reports it if it
 // is passed on.
 func (p *probe) refused(method string) *answer {
-	var passed atomic.Bool
-	site := p.refuse(func(http.ResponseWriter, *http.Request) { passed.Store(true) })
+	site := p.refuse()
 	a := site.exchange(site.request(method, nil))
-	if passed.Load() {
-		p.report("a refused request to stop at the middleware", "the handler called")
+	if !p.refusalStops() {
 		return nil
 	}
 	return a
@@ -47,11 +44,11 @@ func refusalRetryAfter(p *probe) {
 	}
 	const want = "one Retry-After of at least 1 second, in digits"
 	if len(values) != 1 {
-		p.report(want, "%q with status %d", values, a.StatusCode)
+		p.report(want, "the Retry-After fields %q with status %d", values, a.StatusCode)
 		return
 	}
 	if seconds, err := strconv.ParseUint(values[0], 10, 63); err != nil || seconds < 1 {
-		p.report(want, "%q with status %d", values[0], a.StatusCode)
+		p.report(want, "Retry-After %q with status %d", values[0], a.StatusCode)
 	}
 }
 
@@ -62,7 +59,7 @@ func refusalProblem(p *probe) {
 	}
 	media, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	if err != nil || media != "application/problem+json" {
-		p.report("Content-Type application/problem+json", "%q", a.Header.Get("Content-Type"))
+		p.report("Content-Type application/problem+json", "Content-Type %q", a.Header.Get("Content-Type"))
 		return
 	}
 	var problem struct {
@@ -72,13 +69,13 @@ func refusalProblem(p *probe) {
 		Status *int   `json:"status"`
 	}
 	if err := json.Unmarshal(a.body, &problem); err != nil {
-		p.report("a problem details object", "%q, error: %v", a.body, err)
+		p.report("a problem details object in the body", "the body %q, error: %v", a.body, err)
 		return
 	}
 	if want := fmt.Sprintf(`a member "status" of %d, as in the status line`, a.StatusCode); problem.Status == nil {
-		p.report(want, "none in %q", a.body)
+		p.report(want, "the body %q without it", a.body)
 	} else if *problem.Status != a.StatusCode {
-		p.report(want, "%d", *problem.Status)
+		p.report(want, "%d in the body", *problem.Status)
 	}
 }
 
@@ -90,20 +87,17 @@ func refusalHead(p *probe) {
 	}
 	p.expect(head, get.StatusCode, "")
 	if got, want := head.Header.Get("Content-Type"), get.Header.Get("Content-Type"); got != want {
-		p.report(fmt.Sprintf("the Content-Type of GET, %q", want), "%q", got)
+		p.report(fmt.Sprintf("Content-Type %q for HEAD as for GET", want), "Content-Type %q", got)
 	}
 	if get.Header.Get("Retry-After") != "" && head.Header.Get("Retry-After") == "" {
-		p.report("Retry-After as with GET", "none")
+		p.report("Retry-After for HEAD as for GET", "HEAD without Retry-After")
 	}
 	p.quiet()
 }
 
 func refusalContinue(p *probe) {
-	var passed atomic.Bool
-	a := p.neverAsks(p.refuse(func(http.ResponseWriter, *http.Request) { passed.Store(true) }))
-	if passed.Load() {
-		p.report("a refused request to stop at the middleware", "the handler called")
-	} else if a != nil && a.StatusCode < 400 {
-		p.report("a 4xx or 5xx", "status %d", a.StatusCode)
+	a := p.neverAsks(p.refuse())
+	if p.refusalStops() && a != nil && a.StatusCode < 400 {
+		p.report("a 4xx or 5xx for a refused POST with Expect: 100-continue", "status %d", a.StatusCode)
 	}
 }

@@ -21,25 +21,25 @@ func requestPasses(p *probe) {
 			p.report("method PUT", "method %s", r.Method)
 		}
 		if got := r.URL.RequestURI(); got != path {
-			p.report("the target "+path, "%s", got)
+			p.report("the target "+path, "the target %s", got)
 		}
 		if got, want := r.Header.Values("X-Middlewaretest"), []string{"one", "two"}; !slices.Equal(got, want) {
-			p.report(fmt.Sprintf("header values %q", want), "%q", got)
+			p.report(fmt.Sprintf("header values %q", want), "header values %q", got)
 		}
 		if r.Host != "example.test" {
-			p.report(`Host "example.test"`, "%q", r.Host)
+			p.report(`Host "example.test"`, "Host %q", r.Host)
 		}
 		if address, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !address.Addr().IsLoopback() {
-			p.report("the client's address in RemoteAddr", "%q", r.RemoteAddr)
+			p.report("the client's address in RemoteAddr", "RemoteAddr %q", r.RemoteAddr)
 		}
 		if (r.TLS != nil) != (p.protocol == http2) {
-			p.report("Request.TLS set if and only if the connection has TLS", "set is %t", r.TLS != nil)
+			p.report("Request.TLS set if and only if the connection has TLS", "TLS set: %t", r.TLS != nil)
 		}
 		if _, ok := r.Context().Value(http.ServerContextKey).(*http.Server); !ok {
-			p.report("the server in the context (ServerContextKey)", "none")
+			p.report("the server in the context (ServerContextKey)", "a context without it")
 		}
 		if _, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); !ok {
-			p.report("the local address in the context (LocalAddrContextKey)", "none")
+			p.report("the local address in the context (LocalAddrContextKey)", "a context without it")
 		}
 	})
 	req := site.request(http.MethodPut, nil)
@@ -59,7 +59,7 @@ func requestBody(p *probe) {
 
 	declared := p.guard(func(_ http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != int64(len(content)) {
-			p.report(fmt.Sprintf("ContentLength %d", len(content)), "%d", r.ContentLength)
+			p.report(fmt.Sprintf("ContentLength %d", len(content)), "ContentLength %d", r.ContentLength)
 		}
 		got, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -79,7 +79,7 @@ func requestBody(p *probe) {
 		}
 		p.expectBytes(got, content)
 		if got := r.Trailer.Get("X-Sum"); got != "42" {
-			p.report(`the request trailer X-Sum "42"`, "%q", got)
+			p.report(`the request trailer X-Sum "42"`, "X-Sum %q", got)
 		}
 	})
 	req := trailed.request(http.MethodPost, nil)
@@ -93,7 +93,7 @@ func requestBody(p *probe) {
 
 	empty := p.guard(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Body == nil {
-			p.report("a body that is never nil", "nil")
+			p.report("a Request.Body that is never nil", "a nil Body")
 			return
 		}
 		if n, err := r.Body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
@@ -132,7 +132,7 @@ func expectContinue(p *probe) {
 	req, asked, _ := reads.expecting("content")
 	p.expect(reads.exchange(req), http.StatusOK, "content")
 	if !asked.Load() {
-		p.report("100 Continue when the handler reads the body", "none")
+		p.report("100 Continue when the handler reads the body", "no 100 Continue")
 	}
 }
 
@@ -142,9 +142,9 @@ func (p *probe) neverAsks(s *site) *answer {
 	req, asked, sent := s.expecting("content")
 	a := s.exchange(req)
 	if asked.Load() {
-		p.report("no 100 Continue for a body that nobody reads", "100 Continue")
+		p.report("no 100 Continue for a body that the handler does not read", "a 100 Continue")
 	} else if sent.Load() {
-		p.report("no body sent that nobody reads", "a body")
+		p.report("a client that keeps back a body which the handler does not read", "the body sent")
 	}
 	return a
 }

@@ -75,7 +75,7 @@ func statusPasses(p *probe) {
 		a := site.exchange(req)
 		p.expect(a, status, want)
 		if a != nil && a.Header.Get("Retry-After") != "7" {
-			p.report(fmt.Sprintf("the handler's own Retry-After of 7 with status %d", status), "%q", a.Header.Values("Retry-After"))
+			p.report(fmt.Sprintf("the handler's own Retry-After of 7 with status %d", status), "the Retry-After fields %q", a.Header.Values("Retry-After"))
 		}
 	}
 }
@@ -102,21 +102,21 @@ func headerPasses(p *probe) {
 		return
 	}
 	if got, want := a.Header["X-Middlewaretest"], []string{"one", "two"}; !slices.Equal(got, want) {
-		p.report(fmt.Sprintf("header values %q", want), "%q", got)
+		p.report(fmt.Sprintf("header values %q", want), "header values %q", got)
 	}
 	for _, cookie := range []string{"a=1", "b=2"} {
 		if !slices.Contains(a.Header["Set-Cookie"], cookie) {
-			p.report("both Set-Cookie fields", "%q", a.Header["Set-Cookie"])
+			p.report("both Set-Cookie fields of the handler", "the Set-Cookie fields %q", a.Header["Set-Cookie"])
 		}
 	}
 	if got := a.Header.Get("Content-Type"); got != "text/x-middlewaretest" {
-		p.report(`Content-Type "text/x-middlewaretest"`, "%q", got)
+		p.report(`Content-Type "text/x-middlewaretest"`, "Content-Type %q", got)
 	}
 	if a.Header.Get("X-Removed") != "" {
-		p.report("no header that the handler has deleted", "X-Removed")
+		p.report("no header field that the handler has deleted", "the deleted field X-Removed")
 	}
 	if a.Header.Get("X-Late") != "" {
-		p.report("the header as it was at WriteHeader", "a field that was set later")
+		p.report("the header as it was at WriteHeader", "the field X-Late, which was set later")
 	}
 }
 
@@ -133,7 +133,7 @@ func bodyPasses(p *probe) {
 				piece := rest[:min(size, len(rest))]
 				n, err := w.Write(piece)
 				if n != len(piece) || err != nil {
-					p.report(fmt.Sprintf("Write to take %d bytes", len(piece)), "%d, error %v", n, err)
+					p.report(fmt.Sprintf("Write to take %d bytes", len(piece)), "%d bytes, error %v", n, err)
 					return
 				}
 				rest = rest[n:]
@@ -144,7 +144,7 @@ func bodyPasses(p *probe) {
 			return
 		}
 		if declared && a.ContentLength != int64(len(content)) {
-			p.report(fmt.Sprintf("Content-Length %d", len(content)), "%d", a.ContentLength)
+			p.report(fmt.Sprintf("Content-Length %d", len(content)), "Content-Length %d", a.ContentLength)
 		}
 		p.expectBytes(a.body, content)
 	}
@@ -154,7 +154,7 @@ func headPasses(p *probe) {
 	content := pattern(12345)
 	site := p.guard(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodHead {
-			p.report("method HEAD at the handler", "%s", r.Method)
+			p.report("method HEAD at the handler", "method %s", r.Method)
 		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 		_, _ = w.Write(content) // net/http takes and drops it
@@ -165,7 +165,7 @@ func headPasses(p *probe) {
 	}
 	p.expect(a, http.StatusOK, "")
 	if a.ContentLength != int64(len(content)) {
-		p.report(fmt.Sprintf("Content-Length %d", len(content)), "%q", a.Header.Values("Content-Length"))
+		p.report(fmt.Sprintf("Content-Length %d in the answer to HEAD", len(content)), "the Content-Length fields %q", a.Header.Values("Content-Length"))
 	}
 }
 
@@ -185,10 +185,10 @@ func trailersPass(p *probe) {
 
 func (p *probe) expectTrailers(trailer http.Header) {
 	if got := trailer.Get("X-Declared"); got != "one" {
-		p.report(`the declared trailer X-Declared "one"`, "%q", got)
+		p.report(`the declared trailer X-Declared "one"`, "X-Declared %q", got)
 	}
 	if got := trailer.Get("X-Undeclared"); got != "two" {
-		p.report(`the trailer X-Undeclared "two", set with TrailerPrefix`, "%q", got)
+		p.report(`the trailer X-Undeclared "two", set with TrailerPrefix`, "X-Undeclared %q", got)
 	}
 }
 
@@ -204,7 +204,7 @@ func earlyHints(p *probe, hinted *event) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</style.css>; rel=preload")
 		w.WriteHeader(http.StatusEarlyHints)
-		if !p.await(hinted, "103 Early Hints before the final response") {
+		if !p.await(hinted, "103 Early Hints at the client before the final response", "no 103 at the client") {
 			return
 		}
 		w.WriteHeader(http.StatusCreated)
@@ -219,7 +219,7 @@ func (s *site) hintable(hinted *event) *http.Request {
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 			if code == http.StatusEarlyHints {
 				if got := header.Get("Link"); !strings.HasPrefix(got, "</style.css>") {
-					s.report("the Link field in the 103", "%q", got)
+					s.report("the Link field in the 103", "Link %q", got)
 				}
 				hinted.set()
 			}
@@ -234,12 +234,12 @@ func readerFrom(p *probe) {
 	site := p.guard(func(w http.ResponseWriter, _ *http.Request) {
 		to, ok := w.(io.ReaderFrom)
 		if !ok {
-			p.report("io.ReaderFrom by type assertion", "%T, which has no ReadFrom", w)
+			p.hides(w, "io.ReaderFrom", "ReadFrom")
 			return
 		}
 		n, err := to.ReadFrom(bytes.NewReader(content))
 		if n != int64(len(content)) || err != nil {
-			p.report(fmt.Sprintf("ReadFrom to take %d bytes", len(content)), "%d, error %v", n, err)
+			p.report(fmt.Sprintf("ReadFrom to take %d bytes", len(content)), "%d bytes, error %v", n, err)
 		}
 	})
 	if a := site.get(); a != nil {

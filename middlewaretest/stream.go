@@ -16,18 +16,18 @@ func flushPasses(p *probe) {
 	site := p.guard(func(w http.ResponseWriter, _ *http.Request) {
 		flusher, ok := w.(http.Flusher)
 		if !ok {
-			p.report("http.Flusher by type assertion", "%T, which has no Flush", w)
+			p.hides(w, "http.Flusher", "Flush")
 			return
 		}
 		flusher.Flush()
-		if !p.await(first, "the header at the client after Flush, before the handler ends") {
+		if !p.await(first, "the header at the client after Flush, before the handler ends", "no header at the client") {
 			return
 		}
 		write(w, "part")
 		if err := http.NewResponseController(w).Flush(); err != nil {
-			p.reportError("ResponseController.Flush to work", err)
+			p.controlFails("Flush", err)
 		}
-		p.await(second, "the body so far at the client after Flush, before the handler ends")
+		p.await(second, "the body so far at the client after Flush, before the handler ends", "the body not at the client")
 	})
 	res := site.open(site.request(http.MethodGet, nil))
 	if res == nil {
@@ -45,11 +45,11 @@ func flushPasses(p *probe) {
 func (p *probe) readText(r io.Reader, want string) bool {
 	b := make([]byte, len(want))
 	if n, err := io.ReadFull(r, b); err != nil {
-		p.report(fmt.Sprintf("%q", want), "%q, error: %v", b[:n], err)
+		p.reportError(fmt.Sprintf("the bytes %q next", want), fmt.Errorf("%w after the bytes %q", err, b[:n]))
 		return false
 	}
 	if string(b) != want {
-		p.report(fmt.Sprintf("%q", want), "%q", b)
+		p.report(fmt.Sprintf("the bytes %q next", want), "the bytes %q", b)
 		return false
 	}
 	return true
@@ -65,10 +65,10 @@ func serverSentEvents(p *probe) {
 		for i, e := range seen {
 			_, _ = fmt.Fprintf(w, "id: %d\ndata: event\n\n", i)
 			if err := controller.Flush(); err != nil {
-				p.reportError("ResponseController.Flush to work", err)
+				p.controlFails("Flush", err)
 				return
 			}
-			if !p.await(e, fmt.Sprintf("event %d at the client before the handler ends", i)) {
+			if !p.await(e, fmt.Sprintf("event %d at the client before the handler ends", i), fmt.Sprintf("event %d not at the client", i)) {
 				return
 			}
 		}
@@ -87,7 +87,7 @@ func serverSentEvents(p *probe) {
 		e.set()
 	}
 	if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
-		p.report("the end of the stream after the last event", "%q, error %v", rest, err)
+		p.report("the end of the stream after the last event", "the bytes %q, error %v", rest, err)
 	}
 }
 
@@ -101,7 +101,7 @@ func downloadStreams(p *probe) {
 		if _, err := w.Write(content[:half]); err != nil {
 			p.reportError("Write to work", err)
 		}
-		if p.await(seen, "the start of a large response at the client before the handler ends") {
+		if p.await(seen, "the start of a large response at the client before the handler ends", "no such start at the client") {
 			_, _ = w.Write(content[half:])
 		}
 	})
@@ -164,7 +164,7 @@ func (s *site) sending(content []byte, seen *event) *http.Request {
 	body, w := s.pipe()
 	go func() {
 		_, _ = w.Write(content[:firstPart])
-		if s.await(seen, "the start of the body at the handler before the rest is sent") {
+		if s.await(seen, "the start of the request body read before the rest is sent", "the start of the body not read") {
 			_, _ = w.Write(content[firstPart:])
 		}
 		_ = w.Close()
@@ -179,7 +179,7 @@ func fullDuplex(p *probe) {
 		defer ended.set()
 		controller := http.NewResponseController(w)
 		if err := controller.EnableFullDuplex(); err != nil {
-			p.reportError("EnableFullDuplex to work", err)
+			p.controlFails("EnableFullDuplex", err)
 			return
 		}
 		for range 3 {
@@ -190,7 +190,7 @@ func fullDuplex(p *probe) {
 			}
 			_, _ = w.Write(b)
 			if err := controller.Flush(); err != nil {
-				p.reportError("ResponseController.Flush to work", err)
+				p.controlFails("Flush", err)
 				return
 			}
 		}
@@ -198,7 +198,7 @@ func fullDuplex(p *probe) {
 	body, send := p.pipe()
 	go func() {
 		write(send, "ping")
-		p.await(ended, "a handler that ends after three turns")
+		p.await(ended, "a handler that ends after reading and writing three times in turns", "a handler that has not ended")
 		_ = send.Close() // a server waits for the rest of a body that its handler leaves
 	}()
 	res := site.open(site.request(http.MethodPost, body))
@@ -226,7 +226,7 @@ func deadlinesReach(p *probe) {
 	reading := p.guard(func(w http.ResponseWriter, r *http.Request) {
 		defer hasRead.set()
 		if err := http.NewResponseController(w).SetReadDeadline(past); err != nil {
-			p.reportError("SetReadDeadline to work", err)
+			p.controlFails("SetReadDeadline", err)
 			return
 		}
 		if n, err := r.Body.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -235,18 +235,16 @@ func deadlinesReach(p *probe) {
 	})
 	body, send := p.pipe()
 	go func() {
-		p.await(hasRead, "a read that ends at its deadline")
+		p.await(hasRead, "a read that ends at its deadline", "a read of the request body that has not ended")
 		_ = send.Close()
 	}()
-	req := reading.request(http.MethodPost, body)
-	req.ContentLength = 10
-	_, _ = reading.try(req) // response or error: the connection may be gone
-	p.await(hasRead, "a read that ends at its deadline")
+	_, _ = reading.try(reading.request(http.MethodPost, body)) // response or error: the connection may be gone
+	p.await(hasRead, "a read that ends at its deadline", "a read of the request body that has not ended")
 
 	writing := p.guard(func(w http.ResponseWriter, _ *http.Request) {
 		defer hasWritten.set()
 		if err := http.NewResponseController(w).SetWriteDeadline(past); err != nil {
-			p.reportError("SetWriteDeadline to work", err)
+			p.controlFails("SetWriteDeadline", err)
 			return
 		}
 		for block := make([]byte, 1<<16); p.ctx.Err() == nil; {
@@ -254,8 +252,8 @@ func deadlinesReach(p *probe) {
 				return
 			}
 		}
-		p.report("an error from Write after the write deadline", "none")
+		p.report("an error from Write after the write deadline", "no error from Write")
 	})
 	_, _ = writing.try(writing.request(http.MethodGet, nil))
-	p.await(hasWritten, "a write that ends at its deadline")
+	p.await(hasWritten, "a write that ends at its deadline", "a write that has not ended")
 }

@@ -58,6 +58,7 @@ type settings struct {
 }
 
 type suite struct {
+	first  check // without which only refusals can be checked
 	checks []check
 	settings
 }
@@ -66,7 +67,7 @@ func handlerSuite(middleware func(http.Handler) http.Handler, o *Options) *suite
 	if o == nil {
 		o = &Options{}
 	}
-	s := &suite{checks: handlerChecks(), settings: settings{
+	s := &suite{first: letsPass(), checks: handlerChecks(), settings: settings{
 		middleware: middleware, refusing: o.Refusing, decorate: o.Request,
 		timeout: o.Timeout, wait: o.Wait, skip: o.Skip,
 	}}
@@ -80,7 +81,7 @@ func transportSuite(wrap func(http.RoundTripper) http.RoundTripper, o *Transport
 	if o == nil {
 		o = &TransportOptions{}
 	}
-	s := &suite{checks: transportChecks(), settings: settings{
+	s := &suite{first: passesOn(), checks: transportChecks(), settings: settings{
 		wrap: wrap, refusingWrap: o.Refusing, decorate: o.Request,
 		wait: o.Wait, skip: o.Skip,
 	}}
@@ -132,12 +133,28 @@ func (s *suite) wanted(yield func(check) bool) {
 	}
 }
 
+// blocked returns the failure of the first check, or nil if the others are worth
+// running.
+func (s *suite) blocked() *Failure {
+	for c := range s.wanted {
+		if c.needs == aRefusal || s.skip[c.name] != "" {
+			continue
+		}
+		for _, f := range s.first.failures(&s.settings) {
+			return &f
+		}
+		return nil
+	}
+	return nil
+}
+
 func (s *suite) failures() []Failure {
 	if wrong := s.validate(); len(wrong) > 0 {
 		return wrong
 	}
+	blocked := s.blocked()
 	checks := slices.DeleteFunc(slices.Collect(s.wanted), func(c check) bool {
-		return s.skip[c.name] != ""
+		return s.skip[c.name] != "" || blocked != nil && c.needs != aRefusal
 	})
 	found := make([][]Failure, len(checks))
 	slots := make(chan struct{}, checksAtOnce)
@@ -150,6 +167,9 @@ func (s *suite) failures() []Failure {
 		})
 	}
 	wg.Wait()
+	if blocked != nil {
+		found = slices.Insert(found, 0, []Failure{*blocked})
+	}
 	return slices.Concat(found...)
 }
 
@@ -161,15 +181,26 @@ func (s *suite) test(t *testing.T) {
 		}
 		return
 	}
+	blocked, told := s.blocked(), false
 	for c := range s.wanted {
 		t.Run(c.name, func(t *testing.T) {
+			if blocked != nil && c.name == s.first.name {
+				told = true
+				t.Fatal(blocked)
+			}
 			if reason := s.skip[c.name]; reason != "" {
 				t.Skip(reason)
+			}
+			if blocked != nil && c.needs != aRefusal {
+				t.Skipf("%s: %s", s.first.name, blocked.Got)
 			}
 			for _, f := range c.failures(&s.settings) {
 				t.Error(f)
 			}
 		})
+	}
+	if blocked != nil && !told { // go test -run has left the first check out
+		t.Error(blocked)
 	}
 }
 
@@ -197,12 +228,12 @@ func (c check) over(protocol protocol, s *settings) *Failure {
 		wait += s.timeout + lateness
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
-	p := &probe{settings: s, check: c, protocol: protocol, ctx: ctx, cancel: cancel}
+	p := &probe{settings: s, check: c, protocol: protocol, patience: wait, ctx: ctx, cancel: cancel, leftOut: newEvent()}
 	func() {
 		defer p.shutdown()
 		defer func() {
 			if v := recover(); v != nil {
-				p.report("no panic", "panic: %v", v)
+				p.report("no panic of the middleware where it is applied", "the panic %v", v)
 			}
 		}()
 		c.run(p)

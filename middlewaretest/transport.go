@@ -26,38 +26,41 @@ func transportChecks() []check {
 		{name: "stream-request", source: "http.Request.Body", protocols: everyProtocol(), run: requestStreams},
 		{name: "upgrade", source: "http.Response.Body", protocols: onlyHTTP1(), run: upgradePasses},
 		{name: "cancel", source: "http.Request.Context", protocols: everyProtocol(), run: cancelReachesServer},
-		{name: "concurrent", source: "http.RoundTripper", protocols: everyProtocol(), run: concurrentTrips},
+		{name: "concurrent", source: "this package", protocols: everyProtocol(), run: concurrentTrips},
 		{name: "goroutines", source: "this package", protocols: everyProtocol(), run: transportGoroutines},
 		{name: "refusal-error", source: "http.RoundTripper", protocols: withoutWire(), needs: aRefusal, run: refusalError},
 		{name: "refusal-body-closed", source: "http.RoundTripper", protocols: withoutWire(), needs: aRefusal, run: refusalBodyClosed},
 	}
 }
 
-// wrapped returns the wrapper under test round a base.
+// wrapped returns the wrapper under test round a base of the kit's own.
 func (p *probe) wrapped(base http.RoundTripper) http.RoundTripper {
-	return p.around(p.wrap, base)
+	return p.around(p.wrap, p.countedBase(base))
 }
 
 func (p *probe) around(wrap func(http.RoundTripper) http.RoundTripper, base http.RoundTripper) http.RoundTripper {
 	if rt := wrap(base); rt != nil {
 		return rt
 	}
-	p.report("a round tripper from the wrapper", "nil")
+	p.report("a round tripper from the wrapper", "a nil http.RoundTripper")
 	return base
 }
 
-// roundTrip calls a round tripper that may hang, panic, or break its contract.
+// roundTrip calls a round tripper that may hang, panic, or break its contract. It
+// reports a request that has not been passed on, unless its context had ended
+// before.
 func (p *probe) roundTrip(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
 	type result struct {
 		res *http.Response
 		err error
 	}
 	results := make(chan result)
+	before, ended := p.reached.Load(), req.Context().Err() != nil
 	go func() {
 		var r result
 		defer func() {
 			if v := recover(); v != nil {
-				p.report("no panic", "panic: %v", v)
+				p.report("no panic of RoundTrip", "the panic %v", v)
 				r = result{err: fmt.Errorf("RoundTrip panics: %v", v)}
 			}
 			select {
@@ -70,12 +73,16 @@ func (p *probe) roundTrip(rt http.RoundTripper, req *http.Request) (*http.Respon
 		}()
 		r.res, r.err = rt.RoundTrip(req) //nolint:bodyclose // who receives the result closes it
 	}()
+	var r result
 	select {
-	case r := <-results:
-		return r.res, r.err
+	case r = <-results:
 	case <-p.ctx.Done():
-		return nil, fmt.Errorf("RoundTrip has not returned in time: %w", context.Cause(p.ctx))
+		r.err = fmt.Errorf("RoundTrip has not returned after %v: %w", p.patience, context.Cause(p.ctx))
 	}
+	if !ended {
+		p.demandReach(before, r.res, r.err)
+	}
+	return r.res, r.err
 }
 
 // openThrough sends a request through a round tripper and reports an error.

@@ -17,10 +17,11 @@ import (
 // server.
 
 // serve starts a server without a middleware and returns it with the wrapper
-// under test round its transport.
+// under test round its transport. What is passed on is counted at the server, so
+// that the wrapper is given the *http.Transport itself.
 func (p *probe) serve(handler http.HandlerFunc) (*site, http.RoundTripper) {
-	site := p.start(handler)
-	return site, p.wrapped(site.transport)
+	site := p.start(p.counted(handler))
+	return site, p.around(p.wrap, site.transport)
 }
 
 // sentRequest compares what arrives at the server with what was sent.
@@ -32,16 +33,16 @@ func sentRequest(p *probe) {
 			p.report("method PUT", "method %s", r.Method)
 		}
 		if got := r.URL.RequestURI(); got != path {
-			p.report("the target "+path, "%s", got)
+			p.report("the target "+path, "the target %s", got)
 		}
 		if got, want := r.Header.Values("X-Middlewaretest"), []string{"one", "two"}; !slices.Equal(got, want) {
-			p.report(fmt.Sprintf("header values %q", want), "%q", got)
+			p.report(fmt.Sprintf("header values %q", want), "header values %q", got)
 		}
 		if r.Host != "example.test" {
-			p.report(`Host "example.test"`, "%q", r.Host)
+			p.report(`Host "example.test"`, "Host %q", r.Host)
 		}
 		if r.ContentLength != int64(len(content)) {
-			p.report(fmt.Sprintf("Content-Length %d", len(content)), "%d", r.ContentLength)
+			p.report(fmt.Sprintf("Content-Length %d", len(content)), "Content-Length %d", r.ContentLength)
 		}
 		got, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -84,20 +85,20 @@ func responsePasses(p *probe) {
 			p.report(fmt.Sprintf("status %d", status), "status %d", a.StatusCode)
 		}
 		if got, want := a.Header["X-Middlewaretest"], []string{"one", "two"}; !slices.Equal(got, want) {
-			p.report(fmt.Sprintf("header values %q", want), "%q", got)
+			p.report(fmt.Sprintf("header values %q", want), "header values %q", got)
 		}
 		if got := a.Header.Get("Retry-After"); got != "7" {
-			p.report(fmt.Sprintf("the server's Retry-After of 7 with status %d", status), "%q", got)
+			p.report(fmt.Sprintf("the server's Retry-After of 7 with status %d", status), "Retry-After %q", got)
 		}
 		if a.Request == nil {
-			p.report("Response.Request, which http.Client reads", "nil")
+			p.report("Response.Request, which http.Client reads", "a nil Request in the response")
 		}
 		if bodiless(status) {
 			p.expectBytes(a.body, nil)
 			continue
 		}
 		if a.ContentLength != int64(len(content)) {
-			p.report(fmt.Sprintf("ContentLength %d", len(content)), "%d", a.ContentLength)
+			p.report(fmt.Sprintf("ContentLength %d", len(content)), "ContentLength %d", a.ContentLength)
 		}
 		p.expectBytes(a.body, content)
 	}
@@ -106,14 +107,14 @@ func responsePasses(p *probe) {
 func headResponse(p *probe) {
 	site, rt := p.serve(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodHead {
-			p.report("method HEAD at the server", "%s", r.Method)
+			p.report("method HEAD at the server", "method %s", r.Method)
 		}
 		w.Header().Set("Content-Length", "12345")
 	})
 	a := p.through(rt, site.request(http.MethodHead, nil))
 	p.expect(a, http.StatusOK, "")
 	if a != nil && a.ContentLength != 12345 {
-		p.report("ContentLength 12345", "%d", a.ContentLength)
+		p.report("ContentLength 12345 in the answer to HEAD", "ContentLength %d", a.ContentLength)
 	}
 }
 
@@ -129,7 +130,7 @@ func responseTrailers(p *probe) {
 		return
 	}
 	if _, ok := res.Trailer["X-Declared"]; !ok {
-		p.report("the name of a declared trailer before the body is read", "%v", res.Trailer)
+		p.report("the name of a declared trailer before the body is read", "Trailer %v", res.Trailer)
 	}
 	a, err := readAnswer(res)
 	if err != nil {
@@ -155,7 +156,7 @@ func responseStreams(p *probe) {
 		for i, part := range parts {
 			write(w, part)
 			_ = http.NewResponseController(w).Flush()
-			if !p.await(seen[i], fmt.Sprintf("part %d of the response at the client before the server sends more", i)) {
+			if !p.await(seen[i], fmt.Sprintf("part %d of the response at the client before the server sends more", i), fmt.Sprintf("part %d not at the client", i)) {
 				return
 			}
 		}
@@ -172,7 +173,7 @@ func responseStreams(p *probe) {
 		seen[i].set()
 	}
 	if rest, err := io.ReadAll(res.Body); len(rest) != 0 || err != nil {
-		p.report("the end of the body after the last part", "%q, error %v", rest, err)
+		p.report("the end of the body after the last part", "the bytes %q, error %v", rest, err)
 	}
 }
 
@@ -217,9 +218,9 @@ func cancelReachesServer(p *probe) {
 			_ = res.Body.Close()
 		}
 		if !errors.Is(err, context.Canceled) {
-			p.report("an error that is context.Canceled", "%v", err)
+			p.report("an error that is context.Canceled", "error: %v", err)
 		}
-		p.await(told, "the server to learn that the client has cancelled")
+		p.await(told, "the server to learn that the client has cancelled", "a request context at the server that has not ended")
 	}
 }
 
@@ -230,7 +231,7 @@ func concurrentTrips(p *probe) {
 		if arrived.Add(1) == together {
 			all.set()
 		}
-		if p.await(all, fmt.Sprintf("%d requests at the server at one time", together)) {
+		if p.await(all, fmt.Sprintf("%d requests at the server at one time", together), "fewer at the server") {
 			_, _ = io.Copy(w, r.Body)
 		}
 	})

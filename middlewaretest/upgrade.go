@@ -1,11 +1,9 @@
 package middlewaretest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 )
@@ -18,7 +16,7 @@ func hijackPasses(p *probe) {
 		site := p.guard(func(w http.ResponseWriter, _ *http.Request) {
 			_, _, err := http.NewResponseController(w).Hijack()
 			if !errors.Is(err, http.ErrNotSupported) {
-				p.report("http.ErrNotSupported from Hijack, because HTTP/2 has none", "error %v", err)
+				p.report("http.ErrNotSupported from Hijack, because HTTP/2 has no connection to take", "error %v", err)
 			}
 			write(w, "still here")
 		})
@@ -26,21 +24,20 @@ func hijackPasses(p *probe) {
 		p.quiet()
 		return
 	}
-	for _, hijack := range []func(http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error){
-		func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
-			if hijacker, ok := w.(http.Hijacker); ok {
-				return hijacker.Hijack()
-			}
-			return nil, nil, errors.New("no http.Hijacker by type assertion")
-		},
-		func(w http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error) {
-			return http.NewResponseController(w).Hijack()
-		},
-	} {
+	for _, byAssertion := range []bool{true, false} {
 		site := p.guard(func(w http.ResponseWriter, _ *http.Request) {
-			conn, buffered, err := hijack(w)
+			hijack := http.NewResponseController(w).Hijack
+			if byAssertion {
+				hijacker, ok := w.(http.Hijacker)
+				if !ok {
+					p.hides(w, "http.Hijacker", "Hijack")
+					return
+				}
+				hijack = hijacker.Hijack
+			}
+			conn, buffered, err := hijack()
 			if err != nil {
-				p.reportError("the connection from Hijack", err)
+				p.controlFails("Hijack", err)
 				return
 			}
 			defer func() { _ = conn.Close() }()
@@ -80,7 +77,7 @@ func upgrade(p *probe) http.HandlerFunc {
 		}
 		hijacker, ok := w.(http.Hijacker)
 		if !ok {
-			p.report("http.Hijacker by type assertion", "%T, which has no Hijack", w)
+			p.hides(w, "http.Hijacker", "Hijack")
 			return
 		}
 		conn, buffered, err := hijacker.Hijack()
@@ -114,7 +111,7 @@ func (p *probe) converse(res *http.Response) {
 		return
 	}
 	if got := res.Header.Get("Sec-Websocket-Accept"); got != webSocketAccept {
-		p.report("Sec-WebSocket-Accept "+webSocketAccept, "%q", got)
+		p.report("Sec-WebSocket-Accept "+webSocketAccept, "Sec-WebSocket-Accept %q", got)
 	}
 	conn, ok := res.Body.(io.ReadWriteCloser)
 	if !ok {
