@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -112,13 +113,20 @@ func wholeSeconds(d time.Duration) int64 {
 	return int64((d + time.Second - 1) / time.Second)
 }
 
-// addField appends an item to a field that is a list. values is not modified
-// and may be shared; key is canonical.
-func addField(h http.Header, key string, values []string) {
-	if present := h[key]; len(present) > 0 {
-		values = append(present[:len(present):len(present)], values...)
+// addFields appends an item to each of the two fields, which are lists and which
+// several limiters on one request share. A RateLimit field without a policy is not
+// of this draft, and is replaced.
+func addFields(h http.Header, policy, status string) {
+	// One array holds both values. It is not shared between responses, whose headers
+	// are their handlers' to modify.
+	values := [...]string{policy, status}
+	if present := h[policyField]; len(present) > 0 {
+		h[policyField] = append(slices.Clip(present), policy)
+		h[statusField] = append(slices.Clip(h[statusField]), status)
+		return
 	}
-	h[key] = values
+	h[policyField] = values[0:1:1]
+	h[statusField] = values[1:2:2]
 }
 
 // writeLegacy sets the X-RateLimit fields, unless those present tell of a limit

@@ -257,11 +257,7 @@ func (l *Limiter) writeFields(h http.Header, c *call) {
 	if c.own {
 		policy = policyOf(l.face.quotedName, &c.budget)
 	}
-	// One array holds both values. It is not shared between responses, whose headers
-	// are their handlers' to modify.
-	values := [...]string{policy, statusOf(l.face.quotedName, res.Remaining, after)}
-	addField(h, policyField, values[0:1:1])
-	addField(h, statusField, values[1:2:2])
+	addFields(h, policy, statusOf(l.face.quotedName, res.Remaining, after))
 }
 
 // refuse answers a request that may not pass.
