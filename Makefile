@@ -19,8 +19,9 @@ models: ## run the model tests in full: ten million operations each
 	UPRUNG_FULL_MODELS=1 go test ./...
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
-	@set -e; for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	@set -e; pkgs=$$(go list ./...); for pkg in $$pkgs; do \
+		listed=$$(go test -list '^Fuzz' $$pkg); \
+		for target in $$(echo "$$listed" | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \

@@ -72,7 +72,8 @@ func (r Report) end() string {
 //
 // The rules, the outer layer first:
 //
-//	recovery-outermost            recovery and observation, then all the rest
+//	recovery-outermost            recovery and observation, then all the rest (but
+//	                              attempts may be observed inside retries)
 //	address-limit-outside-authn   a limit by client address, authentication
 //	principal-limit-inside-authn  authentication, a limit by principal
 //	compression-outside-cache     compression, a cache that does not keep encodings apart
@@ -139,7 +140,8 @@ var rules = []rule{
 		name:   "recovery-outermost",
 		reason: "a panic in the outer layer is not recovered, or its requests are not observed; put recovery and observation first",
 		broken: func(outer, inner Layer) bool {
-			return frames(inner) && !frames(outer)
+			eachAttempt := outer.Kind == KindRetry && inner.Kind == KindObserve
+			return frames(inner) && !frames(outer) && !eachAttempt
 		},
 	},
 	{

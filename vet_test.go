@@ -94,6 +94,7 @@ func TestVetKnowsOnlyWhatIsDeclared(t *testing.T) {
 		{layer(uprung.KindCache), layer(uprung.KindCompress, uprung.VariesOnEncoding)},
 		{layer(uprung.KindObserve), layer(uprung.KindRecovery), layer(uprung.KindObserve), layer("mine")},
 		{layer(uprung.KindBreaker), layer(uprung.KindChaos), layer(uprung.KindChaos)},
+		{layer(uprung.KindObserve), layer(uprung.KindRetry), layer(uprung.KindObserve)},
 	} {
 		if err := uprung.Vet(handlers(chain...)).Err(); err != nil {
 			t.Errorf("%v: %v", chain, err)

@@ -50,10 +50,18 @@ func (o *AddrOptions) widths() (widths, error) {
 	return w, errors.Join(errs...)
 }
 
+// nat64 is where IPv6 has the addresses of IPv4 clients that a translator stands
+// in front of (RFC 6052, section 2.1).
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
 // key writes the part of an address that counts.
 func (w widths) key(addr netip.Addr) (string, bool) {
 	if !addr.IsValid() {
 		return "", false
+	}
+	if nat64.Contains(addr) {
+		bytes := addr.As16()
+		addr = netip.AddrFrom4([4]byte(bytes[12:]))
 	}
 	bits := w.v6
 	if addr.Is4() {

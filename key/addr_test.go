@@ -255,3 +255,17 @@ func FuzzDirect(f *testing.F) {
 		}
 	})
 }
+
+// An IPv4 client behind a translator is the IPv4 client, not one with all others.
+func TestTranslatedIPv4IsItsOwnKey(t *testing.T) {
+	t.Parallel()
+	for peer, want := range map[string]string{
+		"[64:ff9b::cb00:7107]:1":   "203.0.113.7",
+		"[64:ff9b::cb00:7108]:1":   "203.0.113.8",
+		"[64:ff9b:1::cb00:7107]:1": "64:ff9b:1::/64",
+	} {
+		if got, ok := key.Direct(nil)(arriving(peer)); got != want || !ok {
+			t.Errorf("%s: got %q, %v; want %q", peer, got, ok, want)
+		}
+	}
+}

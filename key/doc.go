@@ -58,7 +58,8 @@
 //
 // An IPv6 client is its /64, because that is the least that one client has, and
 // an IPv4 client is its address; [AddrOptions] changes both. The IPv4-mapped form
-// of an address, its ports, zones and brackets make no difference. Addresses are
+// of an address, its ports, zones and brackets make no difference, and an IPv4
+// client behind a translator (64:ff9b::/96) is its IPv4 address. Addresses are
 // canonical text: "203.0.113.7", "2001:db8:1:2::/64".
 //
 // A key is at most [MaxLength] bytes long; a longer value is replaced by its

@@ -16,8 +16,8 @@ import (
 // accepts: that of a SHA-256 hash, as RFC 2104, section 3, advises.
 const MinSecretLength = sha256.Size
 
-// hashedBytes is how much of the HMAC makes a key: no less than half of it, and
-// 128 bits at the least (RFC 2104, section 5).
+// hashedBytes is how much of the HMAC makes a key: half of it, the least that
+// RFC 2104, section 5, advises.
 const hashedBytes = 16
 
 // Hashed is another key behind HMAC-SHA256: 22 characters of base64url, from the

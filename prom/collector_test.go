@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -73,14 +74,18 @@ func TestSeriesAreConstantUnderRandomKeysAndPaths(t *testing.T) {
 	app := l.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	before := strings.Count(page(t, h), "\n")
 	r := httptest.NewRequest("GET", "/", nil)
-	for i := range 1_000_000 {
+	requests := 50_000
+	if os.Getenv("UPRUNG_FULL_MODELS") == "1" {
+		requests = 1_000_000
+	}
+	for i := range requests {
 		r.Header.Set("Api-Key", fmt.Sprint("key", i))
 		r.URL.Path = fmt.Sprint("/path/", i)
 		app.ServeHTTP(discard{}, r)
 	}
 	after := page(t, h)
 	if got := strings.Count(after, "\n"); got != before {
-		t.Errorf("%d lines after a million keys and paths, want %d as before", got, before)
+		t.Errorf("%d lines after %d keys and paths, want %d as before", got, requests, before)
 	}
 	if strings.Contains(after, "key1") || strings.Contains(after, "path") {
 		t.Error("a key or a path is on the page")

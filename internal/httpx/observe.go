@@ -166,8 +166,11 @@ func (o *observed) FlushError() error {
 func (o *observed) canFlush() bool {
 	for w := o.w; ; {
 		switch t := w.(type) {
-		case interface{ canFlush() bool }: // an observed writer, which always has FlushError
-			return t.canFlush()
+		case interface {
+			FlushError() error
+			Unwrap() http.ResponseWriter
+		}: // such as an observed writer: it can if what it wraps can
+			w = t.Unwrap()
 		case interface{ FlushError() error }, http.Flusher:
 			return true
 		case interface{ Unwrap() http.ResponseWriter }:

@@ -498,3 +498,29 @@ func BenchmarkServe(b *testing.B) {
 		Serve(handler, w, r, nil, func(resp Response) { total += resp.Status })
 	}
 }
+
+// delegating is a wrapper that has FlushError whether or not it can flush.
+type delegating struct{ http.ResponseWriter }
+
+func (d delegating) Unwrap() http.ResponseWriter { return d.ResponseWriter }
+func (d delegating) FlushError() error {
+	return http.NewResponseController(d.ResponseWriter).Flush()
+}
+
+// dumb is a writer that can do nothing else.
+type dumb struct{ http.ResponseWriter }
+
+// A flush that nothing below can do sends no headers: the status that follows is
+// the one.
+func TestFlushThatIsNotSupportedSendsNothing(t *testing.T) {
+	t.Parallel()
+	recorder := httptest.NewRecorder()
+	w, o := Observe(delegating{dumb{recorder}}, nil)
+	if err := http.NewResponseController(w).Flush(); !errors.Is(err, http.ErrNotSupported) {
+		t.Errorf("Flush returns %v, want http.ErrNotSupported", err)
+	}
+	w.WriteHeader(http.StatusNotFound)
+	if got := o.End(true); got.Status != http.StatusNotFound || recorder.Code != http.StatusNotFound {
+		t.Errorf("status is %d, sent %d; want 404", got.Status, recorder.Code)
+	}
+}
