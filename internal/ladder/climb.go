@@ -128,5 +128,9 @@ func (c *Config) half(ctx context.Context, r *Rung, with bool, arrivals []arriva
 	if err := errors.Join(err, closed); err != nil {
 		return nil, err
 	}
-	return newRecord(arrivals, samples, r.Streams, r.Settle, length), nil
+	record = newRecord(arrivals, samples, r.Streams, r.Settle, length)
+	if handler, ok := handler.(Figured); ok {
+		record.Figures = handler.Figures()
+	}
+	return record, nil
 }

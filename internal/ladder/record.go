@@ -36,6 +36,8 @@ type Record struct {
 	// Lateness is how late the generator sent its requests: 99% of them were sent
 	// within it of their scheduled instant. Latencies include it.
 	Lateness time.Duration
+	// Figures are those of the handler, if it has any.
+	Figures map[string]float64
 
 	latencies [parts][]time.Duration // of those served or failed, in order
 }

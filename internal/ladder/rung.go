@@ -34,6 +34,12 @@ type Rung struct {
 	Promises []Promise
 }
 
+// Figured is a handler of a rung that has figures of its own to judge. It is asked
+// for them when its half has ended.
+type Figured interface {
+	Figures() map[string]float64
+}
+
 // Least returns the least time that the rung takes, both halves together.
 func (r *Rung) Least() time.Duration { return 2 * (r.Settle + r.Window + Patience) }
 

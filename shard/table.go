@@ -1,0 +1,60 @@
+package shard
+
+import (
+	"math/bits"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Table maps hashes of keys to nodes. It is immutable and safe for concurrent use,
+// and no method allocates; for Walk this holds where yield itself does not escape.
+//
+// What a table answers depends on its nodes and its options alone, and, for
+// [Slots], on the moves that led to it: the answer is the same in every process,
+// on every architecture and after every restart, whatever the order in which the
+// nodes were given.
+type Table interface {
+	// Nodes returns the nodes sorted by ID, with every Weight set. The caller does
+	// not modify the slice.
+	Nodes() []Node
+	// Lookup returns the node of a hash, as an index into Nodes.
+	Lookup(hash uint64) int
+	// Walk calls yield with every node once, as an index into Nodes, in the order of
+	// preference for this hash, until yield returns false. The first is Lookup's. The
+	// second is where the replica goes, or the request if the first is down.
+	Walk(hash uint64, yield func(node int) bool)
+}
+
+var (
+	_ Table = (*Ring)(nil)
+	_ Table = (*Maglev)(nil)
+	_ Table = (*Rendezvous)(nil)
+	_ Table = (*Jump)(nil)
+	_ Table = (*Slots)(nil)
+)
+
+// Hash returns the hash of a key by which tables are asked: xxhash64 with seed 0,
+// as published, so that programs in other languages agree. It is not secret: who
+// chooses keys can choose the node they go to.
+func Hash(key string) uint64 { return xxhash.Sum64String(key) }
+
+// phi is 2^64 divided by the golden ratio: the step of a sequence whose elements
+// stay apart (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+const phi = 0x9e3779b97f4a7c15
+
+// mix is the finalizer of splitmix64: a bijection after which every bit of x has
+// changed every bit of the result with a probability near one half (Steele, Lea
+// and Flood, OOPSLA 2014; constants by Stafford, variant 13).
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// scale maps a hash to 0..n-1 by its high bits, evenly and without a division.
+func scale(hash uint64, n int) int {
+	high, _ := bits.Mul64(hash, uint64(n))
+	return int(high)
+}
