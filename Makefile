@@ -15,7 +15,7 @@ test: ## run all tests
 race: ## run all tests with the race detector
 	go test -race ./...
 
-models: ## run the model tests in full: ten million operations each
+models: ## run the model tests in full: millions of operations
 	UPRUNG_FULL_MODELS=1 go test ./...
 
 fuzz: ## run each fuzz target for FUZZTIME (10s)

@@ -31,13 +31,14 @@
 //	users      technique                            package
 //	0-1K       load balancing                       (to come: lb)
 //	           caching                              (to come: cache)
-//	           database access                      (to come: replicate, shard)
+//	           database access                      shard (to come: replicate)
 //	1K-10K     horizontal scaling, discovery        (to come: lb)
-//	           sharding, partitioning               (to come: shard)
+//	           sharding, partitioning               shard
 //	           replication                          (to come: replicate)
 //	           metrics                              Metric, Source; prom
 //	10K-100K   rate limiting, throttling            ratelimit
 //	           identifying who asks                 key
+//	           consistent hashing                   shard
 //	           health checks, autoscaling           (to come: health)
 //	           content delivery                     (to come: cache/httpcache)
 //	100K-1M    locality, many regions               (to come: lb, replicate)

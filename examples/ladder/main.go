@@ -45,6 +45,7 @@ import (
 func rungs() []*ladder.Rung {
 	return []*ladder.Rung{
 		limit(),
+		sharded(),
 	}
 }
 
