@@ -16,6 +16,7 @@ import (
 	"github.com/uprung/uprung/key"
 	"github.com/uprung/uprung/prom"
 	"github.com/uprung/uprung/ratelimit"
+	"github.com/uprung/uprung/shard"
 )
 
 func limiter(name string) *ratelimit.Limiter {
@@ -37,7 +38,14 @@ func page(t *testing.T, h http.Handler) string {
 
 func TestEveryMetricIsLintClean(t *testing.T) {
 	t.Parallel()
-	problems, err := promlint.New(strings.NewReader(page(t, uprung.Must(prom.Handler(limiter("a")))))).Lint()
+	upstreams := uprung.Must(shard.NewMap([]shard.Entry[http.Handler]{{Node: shard.Node{ID: "a"}, Value: http.NotFoundHandler()}}, nil))
+	sources := []uprung.Source{
+		limiter("a"),
+		upstreams,
+		uprung.Must(shard.NewHandler(upstreams, key.Route(), nil)),
+		uprung.Must(shard.NewBounded(upstreams.Table(), nil)),
+	}
+	problems, err := promlint.New(strings.NewReader(page(t, uprung.Must(prom.Handler(sources...))))).Lint()
 	if err != nil {
 		t.Fatal(err)
 	}
