@@ -53,6 +53,12 @@
 //	databases: to know, plan and record what      Slots
 //	  moves
 //
+//	to move data without stopping                 NewPlan, Mover
+//	no node above its share of the load           Bounded
+//	keys that are asked for too often             Hot, Map.Spread
+//	to ask all shards                             Scatter
+//	requests to go where their key belongs        Handler
+//
 // # Behavior
 //
 // Keys are hashed by xxhash64 with seed 0 (see [Hash]), nodes by their IDs, and

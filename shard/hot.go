@@ -45,9 +45,9 @@ type HotOptions struct {
 // of eight: the hash of a key chooses a set, and a key that is not in its set takes
 // the place of the one with the least count, which it inherits as its possible
 // error. Shares are given without that error, and so are not above the truth.
-// Concurrent calls make them less exact: a call that finds its set busy leaves its
-// work to the next, rather than wait, and a count may go to the key that has just taken
-// the place of the one it was meant for.
+// Concurrent calls make them less exact, usually too low: a call that finds its set
+// busy leaves its work to the next, rather than wait, and a count may go to the key
+// that has just taken the place of the one it was meant for.
 //
 // Shares are of recent keys: whenever 65,536 more have been asked for, all counts
 // are halved. Until the first 8192 were, no key is hot. It holds hashes, no keys,
