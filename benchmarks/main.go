@@ -16,12 +16,14 @@ import (
 
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
+	"github.com/uprung/uprung/benchmarks/shard"
 )
 
 // suites returns all suites, in the order of -list.
 func suites() []*bench.Suite {
 	return []*bench.Suite{
 		ratelimit.Suite(),
+		shard.Suite(),
 	}
 }
 

@@ -116,7 +116,7 @@ func TestRunLeavesFailuresOut(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	contest := fixed("bare", impl("uprung", constant(11)), impl("fast", constant(21)), impl("slow", constant(101)), impl("bare", constant(1)))
+	contest := fixed("bare", impl("uprung", constant(11)), impl("uprung-two", constant(6)), impl("fast", constant(21)), impl("slow", constant(101)), impl("bare", constant(1)))
 	for _, tt := range []struct {
 		target Target
 		want   string
@@ -126,6 +126,8 @@ func TestTargets(t *testing.T) {
 		{Target{Case: "c", Metric: "cpu_ns", Peer: "slow", Bound: AtMost(0.1)}, "holds      c: cpu_ns of uprung/slow <= 0.10, is 0.10"},
 		{Target{Case: "c", Metric: "cpu_ns", Peer: Best, Bound: AtMost(0.4), Stretch: true}, "MISSED     c: cpu_ns of uprung/best peer <= 0.40 (stretch), is 0.50 to fast"},
 		{Target{Case: "c", Metric: "cpu_ns", Peer: Best, Bound: AtLeast(0.1)}, "holds      c: cpu_ns of uprung/best peer >= 0.10, is 0.10 to slow"},
+		{Target{Case: "c", Metric: "cpu_ns", Impl: "uprung-two", Bound: AtMost(5)}, "holds      c: cpu_ns of uprung-two <= 5, is 5"},
+		{Target{Case: "c", Metric: "cpu_ns", Impl: "uprung-two", Peer: "fast", Bound: AtMost(0.2)}, "MISSED     c: cpu_ns of uprung-two/fast <= 0.20, is 0.25"},
 		{Target{Case: "c.", Metric: "cpu_ns", Bound: AtMost(10)}, "no figure  c.: cpu_ns of uprung <= 10"},
 		{Target{Case: "c", Metric: "cpu_ns", Peer: "absent", Bound: AtMost(1)}, "no figure  c: cpu_ns of uprung/absent <= 1"},
 		{Target{Case: "c", Metric: "allocs", Bound: AtMost(0)}, "holds      c: allocs of uprung <= 0, is 0"},

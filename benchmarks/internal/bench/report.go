@@ -72,7 +72,7 @@ func (t *table) String() string {
 			cells = append(cells, t.cell(impl, m.Name))
 		}
 		ratio := "-"
-		if v, ok := t.compare(t.ratio, impl); ok && !ours(impl) && impl != t.reference {
+		if v, ok := t.compare(t.ratio, Ours, impl); ok && !ours(impl) && impl != t.reference {
 			ratio = number(v)
 		}
 		row(impl, append(cells, ratio)...)
@@ -103,10 +103,10 @@ func btoi(b bool) int {
 	return 0
 }
 
-// compare returns ours divided by the peer's, and false if either is missing or
+// compare returns the figure of one of ours divided by the peer's, and false if either is missing or
 // the quotient says nothing.
-func (t *table) compare(metric, peer string) (float64, bool) {
-	a, okA := t.figures[Ours][metric]
+func (t *table) compare(metric, impl, peer string) (float64, bool) {
+	a, okA := t.figures[impl][metric]
 	b, okB := t.figures[peer][metric]
 	return a / b, okA && okB && b > 0
 }
@@ -156,9 +156,9 @@ func (t *Target) judge(tables []*table) Verdict {
 		if peer == Best {
 			peer = table.best(t.Metric, t.Bound)
 		}
-		v, ok := table.figures[Ours][t.Metric]
+		v, ok := table.figures[t.impl()][t.Metric]
 		if t.Peer != "" {
-			v, ok = table.compare(t.Metric, peer)
+			v, ok = table.compare(t.Metric, t.impl(), peer)
 		}
 		if !ok {
 			continue
@@ -180,7 +180,7 @@ func (v *Verdict) String() string {
 	case v.Missed():
 		word = "MISSED"
 	}
-	what := Ours
+	what := v.Target.impl()
 	if v.Target.Peer != "" {
 		what += "/" + v.Target.Peer
 	}

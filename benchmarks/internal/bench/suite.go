@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -115,6 +116,11 @@ var Metrics = []Metric{
 	{"objects_per_key", "objects/key"},
 	{"gc_ms", "ms"},
 	{"insert_ns", "ns/key"},
+	{"heap_bytes", "B"},
+	{"max_over_avg", "ratio"},
+	{"moved_over_ideal", "ratio"},
+	{"astray", "ratio"},
+	{"slots_off", "slots"},
 }
 
 // unit returns the unit of a metric, and false if it is not known.
@@ -134,6 +140,8 @@ type Target struct {
 	Case string
 	// Metric is what is judged.
 	Metric string
+	// Impl is which of this library's implementations is judged. Empty means Ours.
+	Impl string
 	// Peer is the implementation to which ours is compared: the target bounds the
 	// ratio ours/peer. Best is the best of all peers. Empty means that the target
 	// bounds our figure itself.
@@ -180,6 +188,9 @@ func (b Bound) String() string {
 	}
 	return "<= " + number(b.value)
 }
+
+// impl returns the implementation that is judged.
+func (t *Target) impl() string { return cmp.Or(t.Impl, Ours) }
 
 // ours reports whether an implementation is one of this library's.
 func ours(impl string) bool { return impl == Ours || strings.HasPrefix(impl, Ours+"-") }
