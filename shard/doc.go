@@ -32,8 +32,8 @@
 //
 //	table        busiest of   moved with        memory for    lookup at
 //	             100 equal    100 / 1000 nodes  100 nodes     100 / 1000 nodes
-//	Ring         1.20         1 / 1             290 KB        9 / 21 ns
-//	  512 points 1.11         1 / 1             1.0 MB        16 / 24 ns
+//	Ring         1.20         1 / 1             290 KB        19 / 19 ns
+//	  512 points 1.11         1 / 1             880 KB        19 / 21 ns
 //	Maglev       1.00         1.6 / 7           128 KB        10 / 10 ns
 //	Rendezvous   1.00         1 / 1             0.8 KB        190 / 1400 ns
 //	Jump         1.00         1 / 1, at the     0.2 KB        28 / 28 ns

@@ -35,17 +35,18 @@ type RingOptions struct {
 // keys only to it, removing it only from it, changing its weight only to or from
 // it.
 //
-// The points lie sorted in one flat array beside an index of where each of 2 to 4
-// times as many equal intervals begins, so that a lookup reads the index once and
-// compares about one point. Memory is 18 to 26 bytes for each point. A Ring is
-// immutable and safe for concurrent use.
+// The hashes are divided into equal intervals with 5 to 10 points each on average,
+// which lie together in one line of memory, so that a lookup reads that line and,
+// but for one in some hundred, nothing else. Memory is 17 to 24 bytes for each
+// point. A Ring is immutable and safe for concurrent use.
 type Ring struct {
 	nodes  []Node
 	unit   int      // points for each unit of weight
 	points []uint64 // sorted, and after them the largest uint64
 	owners []uint16 // of points; of the last, that of the first
-	index  []uint32 // by the high bits of a hash: the first point not below them
-	shift  uint8    // what leaves the high bits of a hash
+	width  uint8    // number of high bits of a hash that are the number of its interval
+	index  []uint32 // of an interval: its first point, or the first after it
+	lines  []line   // of an interval: its points, for lookups
 }
 
 // NewRing makes a ring of nodes. Nil options mean the defaults. The error names
@@ -74,17 +75,17 @@ func NewRing(nodes []Node, o *RingOptions) (*Ring, error) {
 	r := newEmptyRing(nodes, unit, total)
 
 	// The points are as good as random: sorting them into the intervals of the
-	// index leaves about one in each.
+	// index leaves some in each.
 	for _, n := range nodes {
 		for h := range n.points(unit) {
-			r.index[h>>(r.shift&63)]++
+			r.index[r.interval(h)]++
 		}
 	}
 	r.sumIndex()
 	for i, n := range nodes {
 		for h := range n.points(unit) {
-			at := r.index[h>>(r.shift&63)]
-			r.index[h>>(r.shift&63)]++ // and so becomes where the next interval begins
+			at := r.index[r.interval(h)]
+			r.index[r.interval(h)]++ // and so becomes where the next interval begins
 			r.points[at], r.owners[at] = h, uint16(i)
 		}
 	}
@@ -98,7 +99,7 @@ func NewRing(nodes []Node, o *RingOptions) (*Ring, error) {
 	}
 	copy(r.index[1:], r.index)
 	r.index[0] = 0
-	r.owners[total] = r.owners[0]
+	r.drawLines()
 	return r, nil
 }
 
@@ -108,14 +109,15 @@ func tooManyPoints(total int64) error {
 
 // newEmptyRing allocates a ring of total points.
 func newEmptyRing(nodes []Node, unit, total int) *Ring {
-	width := bits.Len(uint(total-1)) + 1
+	width := max(1, bits.Len(uint((total-1)/lineLoad)))
 	r := &Ring{
 		nodes:  nodes,
 		unit:   unit,
 		points: make([]uint64, total+1),
 		owners: make([]uint16, total+1),
+		width:  uint8(width),
 		index:  make([]uint32, 1<<width),
-		shift:  uint8(64 - width),
+		lines:  make([]line, 1<<width),
 	}
 	r.points[total] = math.MaxUint64
 	return r
@@ -138,13 +140,25 @@ func (n Node) points(unit int) func(yield func(uint64) bool) {
 // Nodes returns the nodes sorted by ID.
 func (r *Ring) Nodes() []Node { return r.nodes }
 
+// interval returns the number of the interval that a hash lies in.
+func (r *Ring) interval(hash uint64) uint64 { return hash >> (-r.width & 63) }
+
+// fraction returns the highest of the bits of a hash that follow those.
+func (r *Ring) fraction(hash uint64) uint64 { return hash << (r.width & 63) >> (64 - fractionBits) }
+
 // Lookup returns the node of a hash.
-func (r *Ring) Lookup(hash uint64) int { return int(r.owners[r.find(hash)]) }
+func (r *Ring) Lookup(hash uint64) int {
+	line, fraction := &r.lines[r.interval(hash)], r.fraction(hash)
+	if i := line.below(fraction); i < lineLen && line.fraction(i) != fraction {
+		return int(line.owners[i])
+	}
+	return int(r.owners[r.find(hash)])
+}
 
 // find returns the first point that is not below hash, or the last, which stands
 // for the first.
 func (r *Ring) find(hash uint64) int {
-	i := int(r.index[hash>>(r.shift&63)])
+	i := int(r.index[r.interval(hash)])
 	for r.points[i] < hash {
 		i++
 	}
@@ -245,12 +259,31 @@ func (r *Ring) Remove(id string) (*Ring, error) {
 
 // finish fills in what follows from the sorted points.
 func (r *Ring) finish() {
-	total := len(r.points) - 1
-	r.owners[total] = r.owners[0]
-	for _, h := range r.points[:total] {
-		r.index[h>>(r.shift&63)]++
+	for _, h := range r.points[:len(r.points)-1] {
+		r.index[r.interval(h)]++
 	}
 	r.sumIndex()
+	r.drawLines()
+}
+
+// drawLines fills in what follows from the sorted points and their index.
+func (r *Ring) drawLines() {
+	total := len(r.points) - 1
+	r.owners[total] = r.owners[0]
+	for i := range r.lines {
+		begin, end := int(r.index[i]), total
+		if i+1 < len(r.lines) {
+			end = int(r.index[i+1])
+		}
+		line, n := &r.lines[i], min(end-begin, lineLen)
+		line.fractions = noPoints
+		for j, h := range r.points[begin : begin+n] {
+			line.set(j, r.fraction(h), r.owners[begin+j])
+		}
+		for j := n; j < lineLen; j++ {
+			line.owners[j] = r.owners[end]
+		}
+	}
 }
 
 // sumIndex replaces the numbers of points in the intervals by where each begins.

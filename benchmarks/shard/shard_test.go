@@ -87,7 +87,7 @@ func TestSpread(t *testing.T) {
 		{"ideal", byLength(a, a, a, b, b, b, a, a, c, b, b, c), bench.Figures{"max_over_avg": 1, "moved_over_ideal": 1, "astray": 0}},
 		{"astray", byLength(a, a, a, a, b, b, b, c, a, a, c, c), bench.Figures{"max_over_avg": 4.0 / 3, "moved_over_ideal": 2, "astray": 0.25}},
 	} {
-		got, err := spread(tt.make, 2, keys)
+		got, err := spread(tt.make, []string{a, b}, c, keys)
 		if err != nil || !maps.Equal(got, tt.want) {
 			t.Errorf("%s: spread = %v, %v, want %v", tt.name, got, err, tt.want)
 		}
@@ -95,7 +95,7 @@ func TestSpread(t *testing.T) {
 	nowhere := func([]string) (router, error) {
 		return router{lookup: func(string) string { return "elsewhere" }}, nil
 	}
-	if got, err := spread(nowhere, 2, keys); err == nil {
+	if got, err := spread(nowhere, []string{a, b}, c, keys); err == nil {
 		t.Errorf("spread of nodes that do not exist = %v, want an error", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/uprung/uprung/benchmarks/internal/bench"
@@ -21,8 +22,9 @@ left out at 10000 nodes: stathat, which sorts all points again for each node (mi
 rendezvous, slots and jump have no peer that could be had, and meet two rings
 build, add: time of one whole build, and of one node more; in place (stathat, groupcache) or as a copy (uprung, serialx, grpc-ring-rewritten)
 heap: what a table holds once all garbage is gone, the names of the nodes not counted
-balance: 1M keys; max_over_avg = keys of the busiest node to the average; one node is added: moved_over_ideal = keys that move to 1M/101, within what the new
-  node's share is off; astray = share of them that move between nodes that were there before, which is what never has to be; slots_off = moved slots off 16384/101`,
+balance: 1M keys; max_over_avg = keys of the busiest node to the average, the median over three sets of names in each round, of which no two are the same, since
+  names are luck; one node is added: moved_over_ideal = keys that move to 1/101 of all, within what the new node's share is off; astray = share of them that move
+  between nodes that were there before, which is what never has to be; slots_off = moved slots off 16384/101`,
 		Targets: targets,
 		Absent: []bench.Absent{
 			{Impl: "dgryski-maglev", Why: "github.com/dgryski/go-maglev could not be had"},
@@ -183,11 +185,15 @@ func settledHeap() uint64 {
 
 var errNowhere = errors.New("a key has no node, or one that does not exist")
 
-// balanceKeys is the number of keys whose nodes are counted.
-const balanceKeys = 1_000_000
+const (
+	// balanceKeys is the number of keys whose nodes are counted.
+	balanceKeys = 1_000_000
+	// nameSets is the number of sets of names in a round: how even a ring is depends
+	// on the names, as if by a throw of dice.
+	nameSets = 3
+)
 
-// balance is the contest in how evenly keys are spread, and how many move. All of
-// its rounds would be equal but for the keys.
+// balance is the contest in how evenly keys are spread, and how many move.
 func balance(table string, nodes int) *bench.Contest[maker] {
 	return contest(balanced(table), bench.Case[maker]{
 		Name:  fmt.Sprintf("balance/table=%s/nodes=%d", table, nodes),
@@ -196,14 +202,36 @@ func balance(table string, nodes int) *bench.Contest[maker] {
 		Ratio: "max_over_avg",
 		Begin: func(e *bench.Env) func(maker, *bench.Round) (bench.Figures, error) {
 			n, keys := sized(e, nodes), newKeys(e, e.Size(balanceKeys))
-			return func(make maker, _ *bench.Round) (bench.Figures, error) { return spread(make, n, keys) }
+			return func(make maker, r *bench.Round) (bench.Figures, error) {
+				sets := map[string][]float64{}
+				for set := range nameSets {
+					names := newNames(n + 1)
+					for i := range names {
+						names[i] = fmt.Sprintf("set-%d-%s", r.Number*nameSets+set, names[i])
+					}
+					figures, err := spread(make, names[:n], names[n], keys)
+					if err != nil {
+						return nil, err
+					}
+					for metric, value := range figures {
+						sets[metric] = append(sets[metric], value)
+					}
+				}
+				figures := bench.Figures{}
+				for metric, values := range sets {
+					slices.Sort(values)
+					figures[metric] = values[len(values)/2]
+				}
+				return figures, nil
+			}
 		},
 	})
 }
 
-// spread counts the keys of n nodes, and which move when there is one more.
-func spread(makeOne maker, n int, keys []string) (bench.Figures, error) {
-	names, added := newNames(n), nodeName(n)
+// spread counts the keys of nodes of these names, and which move when there is one
+// more.
+func spread(makeOne maker, names []string, added string, keys []string) (bench.Figures, error) {
+	n := len(names)
 	before, err := makeOne(names)
 	if err != nil {
 		return nil, err
@@ -213,7 +241,7 @@ func spread(makeOne maker, n int, keys []string) (bench.Figures, error) {
 	if before.grown != nil {
 		after, figures, err = before.grown(added)
 	} else {
-		after, err = makeOne(append(names, added))
+		after, err = makeOne(append(slices.Clip(names), added))
 	}
 	if err != nil {
 		return nil, err
