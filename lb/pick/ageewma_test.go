@@ -1,0 +1,314 @@
+package pick
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/uprung/uprung"
+)
+
+// model is the score of AgeEWMA from a list of all requests that are out.
+type model struct {
+	waiting []time.Duration // when they were sent
+	cost    float64
+	seen    time.Duration
+}
+
+func (m *model) score(now time.Duration) float64 {
+	if m.cost == 0 {
+		if len(m.waiting) == 0 {
+			return 0
+		}
+		return math.Inf(1)
+	}
+	cost := m.cost
+	if idle := now - m.seen; idle > 100*time.Millisecond {
+		cost *= math.Exp(-(idle - 100*time.Millisecond).Seconds() / 10)
+	}
+	age := 0.0
+	for _, start := range m.waiting {
+		age += float64(now-start) / float64(len(m.waiting))
+	}
+	return max(cost, age) * float64(len(m.waiting)+1)
+}
+
+func (m *model) observe(took, now time.Duration, outcome uprung.Outcome) {
+	rtt := float64(took)
+	if outcome == uprung.Ignored {
+		return
+	}
+	if outcome != uprung.Success {
+		rtt = max(rtt, float64(2*time.Second))
+	}
+	w := math.Exp(-(now - m.seen).Seconds())
+	switch {
+	case m.cost == 0:
+		m.cost = rtt
+	case rtt > m.cost:
+		m.cost += max(0.1, 1-w) * (rtt - m.cost)
+	default:
+		m.cost = m.cost*w + rtt*(1-w)
+	}
+	m.seen = now
+}
+
+func TestAgeEWMAModel(t *testing.T) {
+	t.Parallel()
+	const n = 4
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		picker := mustPicker(t, AgeEWMA{}, numbered(n), nil).(*ageEWMA)
+		models := make([]model, n)
+		type out struct {
+			token    Token
+			answered bool
+			failed   bool
+		}
+		var outs []out
+		now := time.Hour
+		for range 2000 {
+			now += time.Duration(rng.ExpFloat64() * float64(2*time.Millisecond)).Round(time.Microsecond)
+			if rng.IntN(200) == 0 {
+				now += time.Duration(rng.IntN(5)) * time.Second
+			}
+			outcome := []uprung.Outcome{uprung.Success, uprung.Success, uprung.Success, uprung.Failure, uprung.Overload, uprung.Ignored}[rng.IntN(6)]
+			if len(outs) == 0 || rng.IntN(2) == 0 && len(outs) < 50 {
+				token, _ := picker.Pick(Request{Now: now, Random: rng.Uint64()})
+				for i := range models {
+					got, want := models[token.Endpoint].score(now), models[i].score(now)
+					if got > want*(1+1e-6) && !math.IsInf(want, 1) {
+						t.Fatalf("seed %d: picked %d with score %v, while %d has %v", seed, token.Endpoint, got, i, want)
+					}
+				}
+				models[token.Endpoint].waiting = append(models[token.Endpoint].waiting, now)
+				outs = append(outs, out{token: token})
+				continue
+			}
+			i := rng.IntN(len(outs))
+			o := &outs[i]
+			m := &models[o.token.Endpoint]
+			bad := outcome == uprung.Failure || outcome == uprung.Overload
+			if !o.answered {
+				at := slices.Index(m.waiting, o.token.Start)
+				m.waiting = slices.Delete(m.waiting, at, at+1)
+				m.observe(now-o.token.Start, now, outcome)
+			}
+			if !o.answered && rng.IntN(2) == 0 {
+				o.token, o.answered, o.failed = picker.Answered(o.token, now, outcome), true, bad
+				continue
+			}
+			if o.answered && !o.failed && bad {
+				m.observe(0, now, outcome)
+			}
+			picker.Done(o.token, now, outcome)
+			outs = slices.Delete(outs, i, i+1)
+		}
+		for i := range models {
+			if got, want := picker.pool.cells[i].score(now), models[i].score(now); math.Abs(got-want) > 1e-5*want && !math.IsInf(want, 1) {
+				t.Errorf("seed %d: score of %d is %v, want %v", seed, i, got, want)
+			}
+		}
+	}
+}
+
+// world is a small simulation: each endpoint answers after a time of its own, in
+// steps of a millisecond.
+type world struct {
+	picker Picker
+	serve  func(endpoint int, now time.Duration) (time.Duration, uprung.Outcome)
+	counts []int
+	most   []int // requests out at a time
+	out    []int
+}
+
+type answer struct {
+	at      time.Duration
+	token   Token
+	outcome uprung.Outcome
+}
+
+// run sends one request every millisecond.
+func (w *world) run(rng *rand.Rand, n int, from, to time.Duration) {
+	w.counts, w.most, w.out = make([]int, n), make([]int, n), make([]int, n)
+	var answers []answer
+	for now := from; now < to; now += time.Millisecond {
+		answers = slices.DeleteFunc(answers, func(a answer) bool {
+			if a.at > now {
+				return false
+			}
+			w.out[a.token.Endpoint]--
+			w.picker.Done(a.token, a.at, a.outcome)
+			return true
+		})
+		token, _ := w.picker.Pick(Request{Now: now, Random: rng.Uint64()})
+		i := token.Endpoint
+		w.counts[i]++
+		w.out[i]++
+		w.most[i] = max(w.most[i], w.out[i])
+		took, outcome := w.serve(i, now)
+		answers = append(answers, answer{now + took, token, outcome})
+	}
+}
+
+func TestTrap12NoStarvation(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	for name, policy := range policies {
+		for seed := range uint64(5) {
+			rng := rand.New(rand.NewPCG(seed, 0))
+			w := world{picker: mustPicker(t, policy, numbered(n), nil), serve: func(int, time.Duration) (time.Duration, uprung.Outcome) {
+				return time.Duration(rng.ExpFloat64() * float64(10*time.Millisecond)), uprung.Success
+			}}
+			if name == "Hashed" || name == "Hashed bound" {
+				continue // keys decide
+			}
+			w.run(rng, n, time.Second, time.Minute+time.Second)
+			for i, got := range w.counts {
+				if want := 60_000 / n / 2; got < want {
+					t.Errorf("%s, seed %d: endpoint %d got %d of 60000 requests, want at least %d", name, seed, i, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestTrap13FastFailingEndpoint(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	for seed := range uint64(5) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		w := world{picker: mustPicker(t, AgeEWMA{}, numbered(n), nil), serve: func(i int, _ time.Duration) (time.Duration, uprung.Outcome) {
+			if i == 7 {
+				return time.Millisecond, uprung.Failure
+			}
+			return time.Duration(rng.ExpFloat64() * float64(10*time.Millisecond)), uprung.Success
+		}}
+		w.run(rng, n, time.Second, time.Minute+time.Second)
+		if got, want := w.counts[7], 60_000/n/20; got > want {
+			t.Errorf("seed %d: the failing endpoint got %d of 60000 requests, want at most %d", seed, got, want)
+		}
+	}
+}
+
+func TestTrap14StalledEndpoint(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	rng := rand.New(rand.NewPCG(1, 0))
+	w := world{picker: mustPicker(t, AgeEWMA{}, numbered(n), nil), serve: func(i int, now time.Duration) (time.Duration, uprung.Outcome) {
+		if i == 7 && now > 10*time.Second {
+			return time.Hour, uprung.Success
+		}
+		return time.Duration(rng.ExpFloat64() * float64(10*time.Millisecond)), uprung.Success
+	}}
+	w.run(rng, n, time.Second, 40*time.Second)
+	if got := w.most[7]; got > 8 {
+		t.Errorf("the stalled endpoint had %d requests out, want at most 8", got)
+	}
+}
+
+func TestTrap22DistinctDraws(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 3, 5, 100} {
+		rng := rand.New(rand.NewPCG(1, uint64(n)))
+		counts := map[[2]int]int{}
+		for range 20_000 {
+			a, b := pair(rng.Uint64(), n)
+			if a == b || a < 0 || b < 0 || a >= n || b >= n {
+				t.Fatalf("drew %d and %d of %d", a, b, n)
+			}
+			counts[[2]int{a, b}]++
+		}
+		if n < 6 {
+			for draw, got := range counts {
+				if want := 20_000 / (n * (n - 1)); math.Abs(float64(got-want)) > 5*math.Sqrt(float64(want)) {
+					t.Errorf("n %d: drew %v %d times, want about %d", n, draw, got, want)
+				}
+			}
+			if len(counts) != n*(n-1) {
+				t.Errorf("n %d: drew %d different pairs, want %d", n, len(counts), n*(n-1))
+			}
+		}
+	}
+	// Of two endpoints of which one has a hundred requests, the other is picked.
+	p := mustPicker(t, PowerOfTwo{}, numbered(2), nil)
+	for range 100 {
+		p.Take(0, 0)
+	}
+	for i := range uint64(50) {
+		if token, _ := p.Pick(Request{Random: mix(i)}); token.Endpoint != 1 {
+			t.Fatal("picked the endpoint with 100 requests")
+		}
+	}
+}
+
+// A reader must not see a request that seems to have been sent at the origin, and
+// the sum of instants must not overflow.
+func TestTrap25Sum(t *testing.T) {
+	t.Parallel()
+	p := mustPicker(t, AgeEWMA{}, numbered(1), nil).(*ageEWMA)
+	c := p.pool.cells[0]
+	now := 365 * 24 * time.Hour
+	p.Done(p.Take(0, now), now+10*time.Millisecond, uprung.Success)
+	var tokens []Token
+	for range 100_000 {
+		tokens = append(tokens, p.Take(0, now))
+	}
+	now += 50 * time.Millisecond
+	if got, want := c.score(now), 50e6*100_001; math.Abs(got-want) > 1e6*100_001 {
+		t.Errorf("score of 100000 requests that are 50 ms old is %g, want %g", got, want)
+	}
+	for _, token := range tokens {
+		p.Done(token, now, uprung.Ignored)
+	}
+	if c.waiting.Load() != 0 || c.started.Load() != 0 {
+		t.Errorf("%d are waiting since %d, want none", c.waiting.Load(), c.started.Load())
+	}
+}
+
+// A stream that is open for an hour is no request that waits.
+func TestStreamChangesNoScore(t *testing.T) {
+	t.Parallel()
+	p := mustPicker(t, AgeEWMA{}, numbered(1), nil).(*ageEWMA)
+	c := p.pool.cells[0]
+	stream := p.Answered(p.Take(0, time.Second), time.Second+time.Millisecond, uprung.Success)
+	now := time.Hour
+	token := p.Take(0, now)
+	token = p.Answered(token, now+time.Millisecond, uprung.Success)
+	before := c.score(now + time.Second)
+	p.Done(stream, now+time.Second, uprung.Success)
+	if got := c.score(now + time.Second); got != before {
+		t.Errorf("score is %v after the stream, was %v", got, before)
+	}
+	p.Done(token, now+time.Second, uprung.Failure) // its body was cut off
+	if got := c.score(now + time.Second); got < 100e6 {
+		t.Errorf("score is %v after a failure, want more than 100 ms", got)
+	}
+}
+
+func TestUnknownEndpointIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	p := mustPicker(t, AgeEWMA{}, numbered(3), nil)
+	for i := range 2 {
+		p.Done(p.Take(i, 0), 5*time.Millisecond, uprung.Success)
+	}
+	counts := make([]int, 3)
+	for i := range uint64(30) {
+		token, _ := p.Pick(Request{Now: 6 * time.Millisecond, Random: mix(i)})
+		counts[token.Endpoint]++
+	}
+	if counts[2] != 1 {
+		t.Errorf("picked %v, want one request for the endpoint that is new", counts)
+	}
+}
+
+func TestWeightOfTime(t *testing.T) {
+	t.Parallel()
+	for idle := time.Duration(0); idle < 3*time.Second; idle += 700 * time.Microsecond {
+		if got, want := weight(float64(idle)), math.Exp(-idle.Seconds()); math.Abs(got-want) > 1e-6 {
+			t.Fatalf("weight after %v is %v, want %v", idle, got, want)
+		}
+	}
+}
