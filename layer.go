@@ -32,6 +32,8 @@ const (
 	KindRetry Kind = "retry"
 	// KindBreaker stops trying for a while.
 	KindBreaker Kind = "breaker"
+	// KindBalance chooses one of several endpoints for each request.
+	KindBalance Kind = "balance"
 	// KindAttemptTimeout bounds one attempt.
 	KindAttemptTimeout Kind = "attempt-timeout"
 	// KindChaos injects faults.

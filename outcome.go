@@ -1,8 +1,11 @@
 package uprung
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // Outcome classifies the result of one request or call. It is the only
@@ -57,4 +60,34 @@ func ResponseOutcome(status int, header http.Header) Outcome {
 		return Failure
 	}
 	return Success
+}
+
+// DefaultPatience is how long an answer has to be waited for until running out of
+// time is a failure of who should have given it, and no longer haste.
+const DefaultPatience = time.Second
+
+// ErrorOutcome classifies the error of a request that was sent under ctx, or of
+// reading its response, and that ended after it took this long. Nil is a [Success].
+// [Ignored] are the caller's own cancellation, and a [Rejection]: one guard's
+// refusal is no outcome to another. If the deadline of ctx has passed, it is a
+// [Failure] if the request has had patience at least, so that an endpoint which hangs
+// is noticed also where only the timeout of an [http.Client] ends the wait, and else
+// Ignored. Zero patience means [DefaultPatience]. Any other error is a Failure.
+func ErrorOutcome(ctx context.Context, err error, took, patience time.Duration) Outcome {
+	if patience == 0 {
+		patience = DefaultPatience
+	}
+	if err == nil {
+		return Success
+	}
+	if _, rejected := errors.AsType[*Rejection](err); rejected || errors.Is(err, context.Canceled) {
+		return Ignored
+	}
+	switch ended := ctx.Err(); {
+	case errors.Is(ended, context.Canceled):
+		return Ignored
+	case ended != nil && took < patience:
+		return Ignored
+	}
+	return Failure
 }

@@ -81,6 +81,7 @@ func (r Report) end() string {
 //	deadline-outside-retry        the deadline of the whole, retries
 //	retry-outside-breaker         retries, a breaker
 //	retry-outside-attempt-timeout retries, the timeout of an attempt
+//	retry-outside-balance         retries, a choice of endpoints
 //	one-retry                     no two retry layers
 //	chaos-innermost               all the rest, fault injection
 //	reversed-chain                reported too if the reverse order breaks no rule
@@ -196,6 +197,13 @@ var rules = []rule{
 		reason: "all attempts share the time of one; retry outside",
 		broken: func(outer, inner Layer) bool {
 			return outer.Kind == KindAttemptTimeout && inner.Kind == KindRetry
+		},
+	},
+	{
+		name:   "retry-outside-balance",
+		reason: "an attempt goes to the endpoint that has just failed, and never to another; retry outside",
+		broken: func(outer, inner Layer) bool {
+			return outer.Kind == KindBalance && inner.Kind == KindRetry
 		},
 	},
 	{

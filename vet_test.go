@@ -62,6 +62,7 @@ func TestVetRules(t *testing.T) {
 		{"deadline-outside-retry", layer(uprung.KindRetry), layer(uprung.KindDeadline)},
 		{"retry-outside-breaker", layer(uprung.KindBreaker), layer(uprung.KindRetry)},
 		{"retry-outside-attempt-timeout", layer(uprung.KindAttemptTimeout), layer(uprung.KindRetry)},
+		{"retry-outside-balance", layer(uprung.KindBalance), layer(uprung.KindRetry)},
 		{"chaos-innermost", layer(uprung.KindChaos), layer(uprung.KindBreaker)},
 	} {
 		want := []string{tt.rule, "reversed-chain"}
