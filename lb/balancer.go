@@ -1,0 +1,388 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/health"
+)
+
+// ErrNoEndpoint is matched by the [*uprung.Rejection] of a request for which there is
+// no endpoint: none could be resolved, or none may be picked.
+var ErrNoEndpoint = errors.New("lb: no endpoint")
+
+// Balancer spreads requests over the endpoints of one service. Use [New].
+//
+// It is safe for concurrent use.
+type Balancer struct {
+	o        Options
+	settings []uprung.Setting
+	resolver Resolver
+	monitor  *health.Monitor // nil without Options.Probe
+	origin   time.Time       // of all instants
+	draws    atomic.Uint64   // random numbers drawn from Seed
+
+	state atomic.Pointer[snapshot] // nil until endpoints are resolved
+
+	mu        sync.Mutex
+	nodes     map[string]*node // guarded by mu
+	nextSweep time.Duration    // guarded by mu
+	first     *flight          // the first resolution; guarded by mu
+
+	running   atomic.Bool
+	resolving sync.Mutex // held during a call of the resolver
+
+	rejected, resolved, unresolved, left atomic.Uint64
+
+	ended   [4]atomic.Uint64 // requests, by Outcome
+	ejected [ejections]atomic.Uint64
+}
+
+// flight is a resolution that requests wait for.
+type flight struct {
+	done  chan struct{}
+	err   error         // once done is closed
+	until time.Duration // an error is not tried to be mended before
+}
+
+// New returns a balancer for the endpoints that resolver finds. Nil options are the
+// defaults. The error names every argument and field that is not valid.
+//
+// It does nothing until the first request, which waits for the endpoints to be
+// resolved; later ones never wait. To have them resolved again, and probed, call
+// [Balancer.Run].
+func New(resolver Resolver, o *Options) (*Balancer, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	b := &Balancer{resolver: resolver, origin: time.Now(), nodes: map[string]*node{}}
+	var errs [3]error
+	b.o, b.settings, errs[0] = o.complete()
+	if resolver == nil {
+		errs[1] = errors.New("lb: resolver is nil, want one such as Addrs or NewDNS")
+	}
+	if endpoints, ok := resolver.(Static); ok {
+		_, errs[1] = checked(endpoints)
+	}
+	if o.Probe != nil {
+		m := health.MonitorOptions{}
+		if o.Monitor != nil {
+			m = *o.Monitor
+		}
+		if m.Name == "" {
+			m.Name = b.o.Name
+		}
+		if m.Logger == nil {
+			m.Logger = b.o.Logger
+		}
+		b.monitor, errs[2] = health.NewMonitor(o.Probe, &m)
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// now returns the instant in the time of the balancer.
+func (b *Balancer) now() time.Duration { return time.Since(b.origin) }
+
+// random returns a random number.
+func (b *Balancer) random() uint64 {
+	if b.o.Seed == 0 {
+		return rand.Uint64()
+	}
+	return mix(b.o.Seed + b.draws.Add(1)*phi)
+}
+
+// Run resolves the endpoints from time to time and probes them, if Options say so,
+// until ctx ends, and returns its error. Call it once.
+func (b *Balancer) Run(ctx context.Context) error {
+	if b.running.Swap(true) {
+		return errors.New("lb: Run has been called already")
+	}
+	defer b.running.Store(false)
+	var children sync.WaitGroup
+	defer children.Wait()
+	if b.monitor != nil {
+		children.Go(func() { _ = b.monitor.Run(ctx) }) // its error is that of ctx
+	}
+	for {
+		_ = b.resolve(ctx) // which logs its error
+		jitter := 0.9 + 0.2*rand.Float64()
+		timer := time.NewTimer(time.Duration(float64(b.o.Refresh) * jitter))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// resolve asks the resolver and takes over what it finds.
+func (b *Balancer) resolve(ctx context.Context) (err error) {
+	b.resolving.Lock()
+	defer b.resolving.Unlock()
+	within, cancel := context.WithTimeout(ctx, b.o.ResolveTimeout)
+	defer cancel()
+	endpoints, err := b.call(within)
+	if err == nil {
+		endpoints, err = checked(endpoints)
+	}
+	if err == nil {
+		err = b.update(ctx, endpoints)
+	}
+	if err == nil {
+		b.resolved.Add(1)
+		return nil
+	}
+	b.unresolved.Add(1)
+	if ctx.Err() == nil {
+		b.o.Logger.LogAttrs(ctx, slog.LevelWarn, "endpoints not resolved", slog.String("balancer", b.o.Name), slog.Any("error", err))
+	}
+	return err
+}
+
+// call calls the resolver. It runs on a goroutine that is nobody's, where a panic
+// would end the program.
+func (b *Balancer) call(ctx context.Context) (endpoints []Endpoint, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("lb: the resolver panicked: %v", v)
+		}
+	}()
+	return b.resolver.Resolve(ctx)
+}
+
+// update replaces the endpoints.
+func (b *Balancer) update(ctx context.Context, endpoints []Endpoint) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, prev := b.now(), b.state.Load()
+	all := make(map[string]*node, len(endpoints))
+	nodes := make([]*node, len(endpoints))
+	targets := make([]health.Target, len(endpoints))
+	came, went := 0, 0
+	for i, e := range endpoints {
+		n := b.nodes[e.ID]
+		switch {
+		case n == nil:
+			came++
+			fallthrough
+		case n.Endpoint != e:
+			moved := &node{Endpoint: e}
+			moved.warmFrom.Store(never)
+			if n != nil && n.Addr == e.Addr { // only its description has changed
+				moved.up = n.up
+				moved.warmFrom.Store(n.warmFrom.Load())
+			}
+			n = moved
+		}
+		nodes[i], all[e.ID] = n, n
+		targets[i] = health.Target{ID: e.ID, Addr: e.Addr}
+	}
+	for id := range b.nodes {
+		if all[id] == nil {
+			went++
+		}
+	}
+	if b.monitor != nil {
+		if err := b.monitor.SetTargets(targets); err != nil {
+			return fmt.Errorf("lb: %w", err)
+		}
+	}
+	if prev == nil {
+		b.nextSweep = now + b.o.Outlier.Interval
+	}
+	next, err := b.draw(nodes, prev, now)
+	if err != nil {
+		return fmt.Errorf("lb: %w", err)
+	}
+	b.nodes = all
+	b.state.Store(next)
+	if came+went > 0 {
+		b.o.Logger.LogAttrs(ctx, slog.LevelInfo, "endpoints changed",
+			slog.String("balancer", b.o.Name), slog.Int("endpoints", len(nodes)), slog.Int("came", came), slog.Int("went", went))
+	}
+	return nil
+}
+
+// ready returns what to choose from, and waits for it the first time.
+func (b *Balancer) ready(ctx context.Context, now time.Duration) (*snapshot, error) {
+	s := b.state.Load()
+	if s == nil {
+		if err := b.await(ctx); err != nil {
+			return nil, err
+		}
+		s = b.state.Load()
+	}
+	if now >= s.until || b.monitor != nil && b.monitor.View() != s.view {
+		b.refresh(now)
+		s = b.state.Load()
+	}
+	return s, nil
+}
+
+// retryFirst is how long the error of a first resolution stands.
+const retryFirst = time.Second
+
+// await waits for the first endpoints, which are resolved once for all who wait.
+func (b *Balancer) await(ctx context.Context) error {
+	b.mu.Lock()
+	f, now := b.first, b.now()
+	if b.state.Load() != nil {
+		b.mu.Unlock()
+		return nil
+	}
+	if f == nil || f.over() && now >= f.until {
+		f = &flight{done: make(chan struct{})}
+		b.first = f
+		go func() { // ends with ResolveTimeout
+			err := b.resolve(context.WithoutCancel(ctx))
+			if b.state.Load() != nil {
+				err = nil // Run was faster
+			}
+			f.err, f.until = err, b.now()+retryFirst
+			close(f.done)
+		}()
+	}
+	b.mu.Unlock()
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if f.err != nil && b.state.Load() == nil {
+		return b.reject(f.err)
+	}
+	return nil
+}
+
+func (f *flight) over() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// reject returns the refusal of a request.
+func (b *Balancer) reject(cause error) error {
+	b.rejected.Add(1)
+	reason := ErrNoEndpoint
+	if cause != nil {
+		reason = fmt.Errorf("%w: %w", ErrNoEndpoint, cause)
+	}
+	return &uprung.Rejection{Kind: uprung.KindBalance, Name: b.o.Name, Reason: reason, RetryAfter: b.o.RetryAfter}
+}
+
+// refresh makes the snapshot that is due, unless another goroutine is at it.
+func (b *Balancer) refresh(now time.Duration) {
+	if !b.mu.TryLock() {
+		return
+	}
+	defer b.mu.Unlock()
+	b.redraw(now)
+}
+
+// redraw ejects and takes back endpoints as is due, and makes a new snapshot. The
+// caller holds mu.
+func (b *Balancer) redraw(now time.Duration) {
+	prev := b.state.Load()
+	for _, n := range prev.nodes {
+		if r := &n.outlier; r.ejected && now >= r.until {
+			r.ejected = false
+			b.log("endpoint back", n)
+		}
+	}
+	if b.o.Outlier.watches() && now >= b.nextSweep {
+		b.sweep(prev.nodes, now)
+		b.nextSweep = now + b.o.Outlier.Interval
+	}
+	next, err := b.draw(prev.nodes, prev, now)
+	if err != nil { // of a policy that has taken these endpoints before
+		b.o.Logger.Warn("endpoints not redrawn", slog.String("balancer", b.o.Name), slog.Any("error", err))
+		again := *prev
+		again.until = now + time.Second
+		b.state.Store(&again)
+		return
+	}
+	if next.panicking != (prev.panicking) {
+		b.o.Logger.Warn("usable endpoints", slog.String("balancer", b.o.Name), slog.Bool("too_few", next.panicking),
+			slog.Int("usable", next.usable), slog.Int("endpoints", len(next.nodes)))
+	}
+	b.state.Store(next)
+}
+
+func (b *Balancer) log(what string, n *node, attrs ...slog.Attr) {
+	b.o.Logger.LogAttrs(context.Background(), slog.LevelInfo, what, append([]slog.Attr{
+		slog.String("balancer", b.o.Name), slog.String("endpoint", n.ID),
+	}, attrs...)...)
+}
+
+// watches reports whether outcomes are looked at.
+func (o *Outlier) watches() bool { return o.Mode != uprung.Off }
+
+// sweep compares what endpoints have done since the last time, and ejects. The caller
+// holds mu.
+func (b *Balancer) sweep(nodes []*node, now time.Duration) {
+	samples := make([]sample, len(nodes))
+	for i, n := range nodes {
+		samples[i] = n.outlier.take()
+		if r := &n.outlier; !r.ejected {
+			r.times = max(0, r.times-1)
+		}
+	}
+	for _, d := range b.o.Outlier.deviants(samples) {
+		b.eject(nodes, nodes[d.endpoint], d.why, now)
+	}
+}
+
+// eject takes an endpoint out unless too many are. The caller holds mu.
+func (b *Balancer) eject(nodes []*node, n *node, why ejection, now time.Duration) bool {
+	out := 0
+	for _, other := range nodes {
+		if other.outlier.ejected {
+			out++
+		}
+	}
+	if n.outlier.ejected || out >= b.o.Outlier.mostEjected(len(nodes)) {
+		return false
+	}
+	n.outlier.eject(now, b.o.Outlier.Ejection)
+	b.ejected[why].Add(1)
+	b.log("endpoint ejected", n, slog.String("reason", why.String()), slog.Duration("duration", n.outlier.until-now),
+		slog.Bool("enforced", b.o.Outlier.Mode.Enforces(n.ID)))
+	return true
+}
+
+// failedInRow is called when an endpoint has failed so often in a row that it is to
+// be ejected.
+func (b *Balancer) failedInRow(n *node, now time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.state.Load(); slices.Contains(s.nodes, n) && b.eject(s.nodes, n, consecutiveFailures, now) {
+		b.redraw(now)
+	}
+}
+
+// phi and mix make a sequence of random numbers (splitmix64: Steele, Lea and Flood,
+// OOPSLA 2014).
+const phi = 0x9e3779b97f4a7c15
+
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}

@@ -1,0 +1,192 @@
+package lb
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/lb/pick"
+	"github.com/uprung/uprung/shard"
+)
+
+// exchange is a request on its way to an endpoint and back.
+type exchange struct {
+	b       *Balancer
+	request *http.Request
+	group   *group
+	node    *node
+	token   pick.Token
+	random  uint64
+	now     time.Duration // of the choice
+
+	// What the filter of the choice goes by.
+	tried  []string
+	warmed bool // endpoints in a slow start are as good as all others
+
+	status uprung.Outcome // what the headers say
+	whole  bool           // the length of the body is known
+}
+
+// choose picks an endpoint for the request. The preference may be nil.
+func (e *exchange) choose(p *preference) error {
+	b, ctx := e.b, e.request.Context()
+	e.now = b.now()
+	s, err := b.ready(ctx, e.now)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e.random = b.random()
+	attempt := uprung.AttemptOf(ctx)
+	if attempt != nil {
+		e.tried = attempt.Tried()
+	}
+	e.warmed = b.o.SlowStart < 0
+	found := p != nil && p.id != "" && e.take(s, p.id) || e.pick(s)
+	if !found && (len(e.tried) > 0 || !e.warmed) {
+		e.tried, e.warmed = nil, true // rather one of these than none
+		found = e.pick(s)
+	}
+	if !found {
+		return b.reject(nil)
+	}
+	e.node = e.group.nodes[e.token.Endpoint]
+	e.node.picked.Add(1)
+	e.node.inFlight.Add(1)
+	if e.group.load != nil {
+		e.group.load.inFlight.Add(1)
+	}
+	if attempt != nil {
+		attempt.Try(e.node.ID)
+	}
+	if p != nil {
+		p.chosen = e.node.ID
+	}
+	return nil
+}
+
+// pick chooses by level, zone and policy.
+func (e *exchange) pick(s *snapshot) bool {
+	random := mix(e.random)
+	level := 0
+	for u := fraction(random); level < len(s.levels)-1 && u >= s.levels[level].upTo; {
+		level++
+	}
+	// If the level has none that is eligible, one of the others may.
+	for i := range s.levels {
+		l := &s.levels[(level+i)%len(s.levels)]
+		groups := [2]*group{l.own, l.other}
+		if l.leaves(e.now, e.b.o.ZoneInFlight, fraction(mix(random))) {
+			groups[0], groups[1] = l.other, l.own
+		}
+		for _, g := range groups {
+			if g != nil && e.pickFrom(g) {
+				if l.own != nil && g != l.own {
+					e.b.left.Add(1)
+				}
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// pickFrom chooses among the endpoints of a group.
+func (e *exchange) pickFrom(g *group) bool {
+	e.group = g
+	r := pick.Request{Now: e.now, Random: e.random, Hash: e.random}
+	if keyOf := e.b.o.Key; keyOf != nil {
+		if k, ok := keyOf(e.request); ok {
+			r.Hash = shard.Hash(k)
+		}
+	}
+	if e.tried != nil || !e.warmed || e.b.o.Eligible != nil {
+		r.Filter = e
+	}
+	var ok bool
+	e.token, ok = g.picker.Pick(r)
+	return ok
+}
+
+// take chooses the endpoint of an ID if it can be picked.
+func (e *exchange) take(s *snapshot, id string) bool {
+	g, at := s.find(id)
+	if g == nil || g.down[at] {
+		return false
+	}
+	e.group = g
+	warmed := e.warmed
+	e.warmed = true // who is known here has its share already
+	refused := e.Refuses(at)
+	e.warmed = warmed
+	if !refused {
+		e.token = g.picker.Take(at, e.now)
+	}
+	return !refused
+}
+
+// Refuses implements [pick.Filter].
+func (e *exchange) Refuses(endpoint int) bool {
+	n := e.group.nodes[endpoint]
+	if slices.Contains(e.tried, n.ID) {
+		return true
+	}
+	if !e.warmed {
+		// Another random number for each endpoint.
+		if share := n.share(e.now, e.b.o.SlowStart); share < 1 && fraction(mix(e.random+uint64(endpoint)*phi)) >= share {
+			return true
+		}
+	}
+	return e.b.o.Eligible != nil && !e.b.o.Eligible(n.ID)
+}
+
+// fraction maps a random number to [0, 1).
+func fraction(random uint64) float64 { return float64(random>>11) / (1 << 53) }
+
+// failed ends an exchange that has no response.
+func (e *exchange) failed(err error) {
+	now := e.b.now()
+	e.end(now, uprung.ErrorOutcome(e.request.Context(), err, now-e.now, e.b.o.Patience))
+}
+
+// answered notes that the headers are here, and watches the body to its end.
+func (e *exchange) answered(resp *http.Response) {
+	now := e.b.now()
+	e.status = uprung.ResponseOutcome(resp.StatusCode, resp.Header)
+	e.whole = resp.ContentLength >= 0
+	e.token = e.group.picker.Answered(e.token, now, e.status)
+	if e.b.o.Outlier.Slower > 0 && e.status == uprung.Success {
+		e.node.outlier.answered(now - e.now)
+	}
+	httpx.ObserveBody(e.request.Context(), resp, e)
+}
+
+// BodyEnded ends the exchange.
+func (e *exchange) BodyEnded(err error) {
+	now := e.b.now()
+	outcome := e.status
+	if err != nil && outcome == uprung.Success {
+		outcome = uprung.ErrorOutcome(e.request.Context(), err, now-e.now, e.b.o.Patience)
+		if outcome == uprung.Failure && !e.whole && e.request.Context().Err() != nil {
+			outcome = uprung.Ignored // a stream that its reader left, after however long
+		}
+	}
+	e.end(now, outcome)
+}
+
+// end gives back what choose has taken.
+func (e *exchange) end(now time.Duration, outcome uprung.Outcome) {
+	e.group.picker.Done(e.token, now, outcome)
+	if e.group.load != nil {
+		e.group.load.ended(now, outcome)
+	}
+	e.node.ended(outcome)
+	e.b.ended[outcome].Add(1)
+	if o := &e.b.o.Outlier; o.watches() && e.node.outlier.ended(outcome, o.Consecutive) {
+		e.b.failedInRow(e.node, now)
+	}
+}

@@ -1,0 +1,79 @@
+package lb
+
+import (
+	"net"
+	"net/http/httputil"
+	"slices"
+	"strings"
+)
+
+// setForwarded says in the header of a request for whom it is, and by which name and
+// scheme that one asked. What the client said of that stays if it is trusted.
+func setForwarded(r *httputil.ProxyRequest, trusted bool) {
+	in, out := r.In.Header, r.Out.Header
+	client, _, err := net.SplitHostPort(r.In.RemoteAddr)
+	if err != nil {
+		client = ""
+	}
+	scheme := "http"
+	if r.In.TLS != nil {
+		scheme = "https"
+	}
+	forwarded := forwardedElement(client, r.In.Host, scheme)
+	if !trusted {
+		r.SetXForwarded()
+		out["Forwarded"] = []string{forwarded}
+		return
+	}
+	out["X-Forwarded-For"] = slices.Clone(in["X-Forwarded-For"])
+	r.SetXForwarded() // which appends to the first and replaces the others
+	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if values := in[name]; len(values) > 0 {
+			out[name] = slices.Clone(values)
+		}
+	}
+	out["Forwarded"] = append(slices.Clone(in["Forwarded"]), forwarded)
+}
+
+// forwardedElement returns one element of a Forwarded field (RFC 7239, section 4).
+func forwardedElement(client, host, scheme string) string {
+	node := "unknown" // section 6.2
+	if ip := net.ParseIP(client); ip != nil {
+		if node = ip.String(); ip.To4() == nil {
+			node = "[" + node + "]" // section 6.1
+		}
+	}
+	element := "for=" + quoted(node)
+	if host != "" {
+		element += ";host=" + quoted(host)
+	}
+	return element + ";proto=" + scheme
+}
+
+// quoted returns a value as a token, or else as a quoted string (RFC 9110, sections
+// 5.6.2 and 5.6.4).
+func quoted(value string) string {
+	plain := value != ""
+	for i := range len(value) {
+		plain = plain && tokenChar(value[i])
+	}
+	if plain {
+		return value
+	}
+	buf := make([]byte, 0, len(value)+2)
+	buf = append(buf, '"')
+	for i := range len(value) {
+		switch c := value[i]; {
+		case c == '"' || c == '\\':
+			buf = append(buf, '\\', c)
+		case c >= ' ' && c != 0x7f || c == '\t':
+			buf = append(buf, c)
+		}
+	}
+	return string(append(buf, '"'))
+}
+
+// tokenChar reports whether a byte can stand in a token.
+func tokenChar(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}

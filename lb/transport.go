@@ -1,0 +1,202 @@
+package lb
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/uprung/uprung"
+)
+
+// Transport sends each request through base to one of the endpoints. The URL of a
+// request names the service, not an endpoint: its host goes into the Host header and
+// is the name that TLS verifies, unless the endpoint has a Host of its own.
+//
+// If base is an [*http.Transport], it is cloned for each endpoint, with all of its
+// settings but Proxy, and the clone connects to the address of the endpoint: there is
+// one pool of connections for each. Other round trippers get a request whose
+// URL.Host is the endpoint's address and whose Host field is the name; by which name
+// they verify TLS is their affair. A nil base is an http.Transport with timeouts of 2
+// seconds for connecting and 5 for TLS, and up to 256 idle connections for each
+// endpoint.
+//
+// A request for which there is no endpoint is refused with a [*uprung.Rejection] that
+// matches [ErrNoEndpoint]; its body is closed then. Errors of base are returned as
+// they are. An endpoint's part in a request ends when its body has been read or
+// closed, or the request's context ends.
+//
+// Call it once for each base, not for each request.
+func (b *Balancer) Transport(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		base = &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+			ForceAttemptHTTP2:     true,
+			MaxIdleConnsPerHost:   256,
+			IdleConnTimeout:       90 * time.Second,
+			TLSHandshakeTimeout:   5 * time.Second,
+			ExpectContinueTimeout: time.Second,
+		}
+	}
+	t := &transport{balancer: b, base: base}
+	t.cloned, _ = base.(*http.Transport)
+	return t
+}
+
+type transport struct {
+	balancer *Balancer
+	base     http.RoundTripper
+	cloned   *http.Transport // base, if it is to be cloned
+
+	mu    sync.Mutex // held to replace pools
+	pools atomic.Pointer[pools]
+}
+
+// pools are the clones of base for the endpoints of a snapshot.
+type pools struct {
+	of    *snapshot
+	nodes map[*node]*http.Transport
+}
+
+// Unwrap returns the round tripper below.
+func (t *transport) Unwrap() http.RoundTripper { return t.base }
+
+// Layer describes the balancer.
+func (t *transport) Layer() uprung.Layer { return t.balancer.Layer() }
+
+// CloseIdleConnections closes those of all endpoints, for
+// [http.Client.CloseIdleConnections].
+func (t *transport) CloseIdleConnections() {
+	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+	if p := t.pools.Load(); p != nil {
+		for _, clone := range p.nodes {
+			clone.CloseIdleConnections()
+		}
+	}
+}
+
+// RoundTrip sends a request to an endpoint.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	e := &exchange{b: t.balancer, request: r}
+	preference := preferenceOf(r.Context())
+	if err := e.choose(preference); err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close() // RoundTrip must close it, and the error that matters is err
+		}
+		return nil, err
+	}
+	returned := false
+	defer func() {
+		if !returned { // a panic, which goes on
+			e.end(e.b.now(), uprung.Failure)
+		}
+	}()
+	resp, err := t.send(e)
+	returned = true
+	if err != nil {
+		e.failed(err)
+		return nil, err
+	}
+	e.answered(resp)
+	return resp, nil
+}
+
+// send sends the request of an exchange to the endpoint that was chosen.
+func (t *transport) send(e *exchange) (*http.Response, error) {
+	r := e.request
+	name := e.node.Host
+	if t.cloned == nil {
+		out := r.Clone(r.Context())
+		if out.Host == "" {
+			out.Host = r.URL.Host
+		}
+		if name != "" {
+			out.Host = name
+		}
+		out.URL.Host = e.node.Addr
+		return t.base.RoundTrip(out)
+	}
+	if name != "" {
+		out := r.Clone(r.Context())
+		out.URL.Host, out.Host = name, ""
+		r = out
+	}
+	return t.pool(e.node).RoundTrip(r)
+}
+
+// pool returns the clone of base for an endpoint.
+func (t *transport) pool(n *node) *http.Transport {
+	p := t.pools.Load()
+	if p == nil || p.of != t.balancer.state.Load() {
+		p = t.renew()
+	}
+	if clone := p.nodes[n]; clone != nil {
+		return clone
+	}
+	// The endpoint was chosen, and is gone: this request is the last.
+	clone := t.clone(n)
+	clone.DisableKeepAlives = true
+	return clone
+}
+
+// renew makes the pools for the endpoints of now, and closes those of the ones that
+// are gone, as soon as the requests in progress are over.
+func (t *transport) renew() *pools {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before, s := t.pools.Load(), t.balancer.state.Load()
+	if before != nil && before.of == s {
+		return before
+	}
+	p := &pools{of: s, nodes: make(map[*node]*http.Transport, len(s.nodes))}
+	for _, n := range s.nodes {
+		if before != nil {
+			p.nodes[n] = before.nodes[n]
+		}
+		if p.nodes[n] == nil {
+			p.nodes[n] = t.clone(n)
+		}
+	}
+	t.pools.Store(p)
+	if before != nil {
+		for n, clone := range before.nodes {
+			if p.nodes[n] == nil {
+				clone.CloseIdleConnections() // and those that become idle later
+			}
+		}
+	}
+	return p
+}
+
+// clone returns a transport with the settings of base that connects to an endpoint.
+func (t *transport) clone(n *node) *http.Transport {
+	clone := t.cloned.Clone()
+	clone.Proxy = nil
+	type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+	to := func(d dial) dial {
+		return func(ctx context.Context, network, _ string) (net.Conn, error) { return d(ctx, network, n.Addr) }
+	}
+	switch {
+	case clone.DialContext != nil:
+		clone.DialContext = to(clone.DialContext)
+	case clone.Dial != nil: //nolint:staticcheck // deprecated, and still honoured by net/http
+		plain := clone.Dial //nolint:staticcheck // as above
+		clone.DialContext = to(func(_ context.Context, network, addr string) (net.Conn, error) { return plain(network, addr) })
+	default:
+		clone.DialContext = to(new(net.Dialer).DialContext)
+	}
+	clone.Dial = nil //nolint:staticcheck // as above
+	switch {
+	case clone.DialTLSContext != nil:
+		clone.DialTLSContext = to(clone.DialTLSContext)
+	case clone.DialTLS != nil: //nolint:staticcheck // as above
+		plain := clone.DialTLS //nolint:staticcheck // as above
+		clone.DialTLSContext = to(func(_ context.Context, network, addr string) (net.Conn, error) { return plain(network, addr) })
+	}
+	clone.DialTLS = nil //nolint:staticcheck // as above
+	return clone
+}
