@@ -1,11 +1,18 @@
 package lb
 
 import (
+	"context"
+	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+
+	"github.com/uprung/uprung/internal/memnet"
 )
 
 // mustNew returns a balancer that is known to be valid.
@@ -21,7 +28,9 @@ func mustNew(tb testing.TB, r Resolver, o *Options) *Balancer {
 // serve starts a server on the loopback interface, and returns its address.
 func serve(tb testing.TB, handler http.Handler) (addr string) {
 	tb.Helper()
-	server := httptest.NewServer(handler)
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
 	tb.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
 }
@@ -52,4 +61,91 @@ func get(tb testing.TB, c *http.Client, url string) (int, string) {
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode, string(body)
+}
+
+// fleet is a number of servers in memory, for tests in a bubble.
+type fleet struct {
+	network memnet.Network
+	addrs   []string
+	servers []*http.Server
+}
+
+// newFleet starts a server for each handler. They end with the test.
+func newFleet(tb testing.TB, handlers ...http.Handler) *fleet {
+	tb.Helper()
+	f := &fleet{}
+	for _, handler := range handlers {
+		f.add(tb, handler)
+	}
+	return f
+}
+
+// add starts one server more and returns its address.
+func (f *fleet) add(tb testing.TB, handler http.Handler) string {
+	l := f.network.Listen()
+	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = s.Serve(l) }() // ends with Close
+	tb.Cleanup(func() { _ = s.Close() })
+	f.addrs, f.servers = append(f.addrs, l.Addr().String()), append(f.servers, s)
+	return l.Addr().String()
+}
+
+// client returns one that is balanced over the fleet, with what balances it.
+func (f *fleet) client(tb testing.TB, o *Options) (*http.Client, *Balancer) {
+	tb.Helper()
+	b := mustNew(tb, Addrs(f.addrs...), o)
+	return client(tb, b.Transport(&http.Transport{DialContext: f.network.DialContext})), b
+}
+
+// changing is a resolver whose answer tests change.
+type changing struct {
+	mu        sync.Mutex
+	endpoints []Endpoint
+	err       error
+	calls     int
+}
+
+func (c *changing) set(err error, endpoints ...Endpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endpoints, c.err = endpoints, err
+}
+
+func (c *changing) Resolve(context.Context) ([]Endpoint, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls++
+	return c.endpoints, c.err
+}
+
+// start runs b until the test ends, and waits for its end.
+func start(t *testing.T, b *Balancer) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run = %v, want %v", err, context.Canceled)
+		}
+	})
+	synctest.Wait()
+}
+
+// of returns the figures of an endpoint.
+func (s Stats) of(tb testing.TB, id string) EndpointStats {
+	tb.Helper()
+	for _, e := range s.Endpoints {
+		if e.ID == id {
+			return e
+		}
+	}
+	tb.Fatalf("no endpoint %q in %+v", id, s.Endpoints)
+	return EndpointStats{}
+}
+
+// status answers with one.
+func status(code int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
 }

@@ -55,6 +55,10 @@ type ProxyOptions struct {
 	// once.
 	FlushInterval time.Duration
 
+	// FullDuplex begins to answer while the body of a request is still coming in, also
+	// over HTTP/1.1, which some clients do not expect. HTTP/2 always does.
+	FullDuplex bool
+
 	// Refused answers a request that could not be served: err is a
 	// [*uprung.Rejection] if there is no endpoint, or what the transport returned. The
 	// status is for it to write. Nil means [Proxy.Refuse], which it can also call for
@@ -131,6 +135,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		preference := &preference{id: p.affinity.preferred(r, p.balancer.state.Load())}
 		r = r.WithContext(withPreference(r.Context(), preference))
 	}
+	if p.o.FullDuplex && r.ProtoMajor == 1 {
+		_ = http.NewResponseController(w).EnableFullDuplex() // where it cannot be, it is not
+	}
 	p.proxy.ServeHTTP(w, r)
 }
 
@@ -157,6 +164,7 @@ func (p *Proxy) Layer() uprung.Layer {
 // rewrite makes the request that is sent of the one that came in. Connections are
 // kept by the host of a URL: it must not be the client's to choose.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
+	r.Out.Trailer = r.In.Trailer // whose values come with the end of the body
 	if t := p.o.Target; t != nil {
 		r.SetURL(t)
 		if p.o.PreserveHost {

@@ -1,0 +1,391 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/health"
+	"github.com/uprung/uprung/lb/pick"
+)
+
+// choices lets a balancer choose n times, at one instant, and returns how often each
+// endpoint was.
+func choices(tb testing.TB, b *Balancer, n int, outcome uprung.Outcome) map[string]int {
+	tb.Helper()
+	counts := map[string]int{}
+	request, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, "http://orders/", nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for range n {
+		e := &exchange{b: b, request: request}
+		if err := e.choose(nil); err != nil {
+			tb.Fatal(err)
+		}
+		counts[e.node.ID]++
+		e.end(b.now(), outcome)
+	}
+	return counts
+}
+
+// withDown returns a balancer whose probes have found some endpoints down.
+func withDown(t *testing.T, endpoints []Endpoint, o Options, down ...string) *Balancer {
+	t.Helper()
+	o.SlowStart = -1
+	o.Probe = health.ProberFunc(func(_ context.Context, addr string) error {
+		if slices.Contains(down, addr) {
+			return errors.New("down")
+		}
+		return nil
+	})
+	b := mustNew(t, Static(endpoints), &o)
+	start(t, b)
+	time.Sleep(time.Minute)
+	return b
+}
+
+func zoned(priority int, zone string, n int) []Endpoint {
+	var endpoints []Endpoint
+	for i := range n {
+		endpoints = append(endpoints, Endpoint{Addr: fmt.Sprintf("%s%d-%d:80", zone, priority, i), Zone: zone, Priority: priority})
+	}
+	return endpoints
+}
+
+// share returns the part of the choices that fell on endpoints with a prefix.
+func share(counts map[string]int, prefix string) float64 {
+	sum, with := 0, 0
+	for id, n := range counts {
+		sum += n
+		if len(id) >= len(prefix) && id[:len(prefix)] == prefix {
+			with += n
+		}
+	}
+	return float64(with) / float64(sum)
+}
+
+func TestLevelsAndZones(t *testing.T) {
+	t.Parallel()
+	both := slices.Concat(zoned(0, "n", 10), zoned(0, "s", 10))
+	levels := slices.Concat(zoned(0, "n", 10), zoned(1, "n", 10))
+	for _, tt := range []struct {
+		name      string
+		endpoints []Endpoint
+		zone      string
+		down      []Endpoint
+		prefix    string
+		want      float64
+		panics    bool
+	}{
+		{"no zone", both, "", nil, "n0", 0.5, false},
+		{"own zone", both, "n", nil, "n0", 1, false},
+		{"a zone where nothing is", both, "w", nil, "n0", 0.5, false},
+		{"own zone bears the loss of two", both, "n", both[:2], "n0", 1, false},
+		{"own zone bears 0.7 with half of it", both, "n", both[:5], "n0", 0.7, false},
+		{"own zone is down", both, "n", both[:10], "n0", 0, false},
+		{"other zone is down", both, "n", both[10:], "n0", 1, false},
+		{"first level", levels, "", nil, "n0", 1, false},
+		{"first level bears the loss of two", levels, "", levels[:2], "n0", 1, false},
+		{"first level bears 0.7 with half of it", levels, "", levels[:5], "n0", 0.7, false},
+		{"first level is down", levels, "", levels[:10], "n0", 0, false},
+		// One of ten and none of ten: all of the first are tried.
+		{"panic", levels, "", levels[1:], "n0", 1, true},
+		{"everything is down", levels, "", levels, "n0", 1, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var down []string
+				for _, e := range tt.down {
+					down = append(down, e.Addr)
+				}
+				b := withDown(t, tt.endpoints, Options{Policy: pick.RoundRobin{}, Zone: tt.zone, Seed: 1}, down...)
+				counts := choices(t, b, 10_000, uprung.Success)
+				if got := share(counts, tt.prefix); math.Abs(got-tt.want) > 0.02 {
+					t.Errorf("share of %s is %.3f, want %.2f: %v", tt.prefix, got, tt.want, counts)
+				}
+				for _, addr := range down {
+					if counts[addr] > 0 != (tt.panics && addr[:2] == "n0") {
+						t.Errorf("%s, which is down, got %d requests", addr, counts[addr])
+					}
+				}
+				if got := b.Stats(); got.Panicking != tt.panics {
+					t.Errorf("panicking is %v, want %v", got.Panicking, tt.panics)
+				}
+			})
+		})
+	}
+}
+
+// Below the panic threshold all are picked, above it only those that are well, and
+// never none.
+func TestTrap26PanicThreshold(t *testing.T) {
+	t.Parallel()
+	endpoints := zoned(0, "n", 10)
+	for _, tt := range []struct {
+		threshold float64
+		down      int
+		want      int // endpoints that are picked; -1 is none, and an error
+	}{
+		{0, 5, 5}, {0, 6, 10}, {0, 10, 10}, {0.2, 8, 2}, {0.2, 9, 10}, {-1, 9, 1}, {-1, 10, -1}, {1, 1, 9}, {1, 4, 10},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var down []string
+			for _, e := range endpoints[:tt.down] {
+				down = append(down, e.Addr)
+			}
+			b := withDown(t, endpoints, Options{Policy: pick.RoundRobin{}, PanicThreshold: tt.threshold}, down...)
+			if tt.want < 0 {
+				e := &exchange{b: b, request: &http.Request{}}
+				if err := e.choose(nil); !errors.Is(err, ErrNoEndpoint) {
+					t.Errorf("threshold %v, %d of 10 down: %v, want no endpoint", tt.threshold, tt.down, err)
+				}
+				return
+			}
+			if got := choices(t, b, 100, uprung.Success); len(got) != tt.want {
+				t.Errorf("threshold %v, %d of 10 down: picked %v, want %d endpoints", tt.threshold, tt.down, got, tt.want)
+			}
+		})
+	}
+}
+
+// A zone that says it is overloaded is left, by as much as it says so, and returned
+// to.
+func TestOverloadedZoneIsLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := mustNew(t, Static(slices.Concat(zoned(0, "n", 5), zoned(0, "s", 5))), &Options{Policy: pick.RoundRobin{}, Zone: "n", Seed: 1})
+		choices(t, b, 3000, uprung.Overload) // as long as any go there
+		now := choices(t, b, 1000, uprung.Ignored)
+		if got := share(now, "n0"); got > 0.1 {
+			t.Errorf("share of the overloaded zone is %.2f, want at most 0.1", got)
+		}
+		if got := b.Stats().LeftZone; got < 900 {
+			t.Errorf("%d requests have left the zone, want 900 at least", got)
+		}
+		time.Sleep(time.Minute)
+		if got := share(choices(t, b, 1000, uprung.Success), "n0"); got < 0.99 {
+			t.Errorf("share of the zone a minute later is %.2f, want 0.99 at least", got)
+		}
+	})
+}
+
+func TestZoneInFlight(t *testing.T) {
+	t.Parallel()
+	b := mustNew(t, Static(slices.Concat(zoned(0, "n", 2), zoned(0, "s", 2))), &Options{Policy: pick.LeastRequest{}, Zone: "n", ZoneInFlight: 3})
+	counts := map[string]int{}
+	for range 10 {
+		e := &exchange{b: b, request: &http.Request{}}
+		if err := e.choose(nil); err != nil {
+			t.Fatal(err)
+		}
+		counts[e.node.Zone]++
+	}
+	if counts["n"] != 6 || counts["s"] != 4 {
+		t.Errorf("requests are %v, want 6 in the own zone", counts)
+	}
+}
+
+// An endpoint that is new, or back, gets its share by the curve, and the shares of
+// the others among one another stay as they were.
+func TestTrap16SlowStart(t *testing.T) {
+	t.Parallel()
+	for name, policy := range map[string]pick.Policy{"AgeEWMA": nil, "PowerOfTwo": pick.PowerOfTwo{}, "RoundRobin": pick.RoundRobin{}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := &changing{endpoints: zoned(0, "n", 10)}
+				b := mustNew(t, r, &Options{Policy: policy, Refresh: time.Minute, SlowStart: 10 * time.Second, Seed: 1})
+				start(t, b)
+				choices(t, b, 100, uprung.Success)
+				time.Sleep(20 * time.Second)
+				if got := choices(t, b, 11_000, uprung.Success); len(got) != 10 {
+					t.Fatalf("picked %v, want 10 endpoints", got)
+				}
+				r.set(nil, append(zoned(0, "n", 10), Endpoint{Addr: "new:80"})...)
+				for b.Stats().Resolved < 2 {
+					time.Sleep(100 * time.Millisecond)
+				}
+				for i := range 11 {
+					got := choices(t, b, 11_000, uprung.Success)
+					since := time.Duration(i) * time.Second
+					fair := 1000 * warmth(since+100*time.Millisecond, 10*time.Second)
+					if n := float64(got["new:80"]); n > 1.35*fair+30 {
+						t.Errorf("after %v the new endpoint got %v of 11000 requests, want at most about %.0f", since, n, fair)
+					}
+					delete(got, "new:80")
+					for id, n := range got {
+						if n > 1700 {
+							t.Errorf("after %v, %s got %d of 11000 requests", since, id, n)
+						}
+					}
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
+}
+
+// All at once are new, or come back: nobody is there to go slower than.
+func TestSlowStartOfAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &changing{endpoints: zoned(0, "n", 3)}
+		b := mustNew(t, r, nil)
+		start(t, b)
+		for _, e := range b.Stats().Endpoints {
+			if e.Share != 1 {
+				t.Errorf("share of %s is %v at first, want 1", e.ID, e.Share)
+			}
+		}
+		r.set(nil, zoned(0, "s", 3)...)
+		time.Sleep(34 * time.Second)
+		for _, e := range b.Stats().Endpoints {
+			if e.Zone != "s" || e.Share != 1 {
+				t.Errorf("share of %s is %v, want 1, as all are new", e.ID, e.Share)
+			}
+		}
+	})
+}
+
+func TestWarmth(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		since time.Duration
+		want  float64
+	}{{0, 0.1}, {time.Second, 0.1}, {5 * time.Second, 0.5}, {10 * time.Second, 1}, {time.Hour, 1}, {-never, 1}} {
+		if got := warmth(row.since, 10*time.Second); got != row.want {
+			t.Errorf("warmth after %v is %v, want %v", row.since, got, row.want)
+		}
+	}
+}
+
+// Requests of one key meet, and an endpoint that goes moves only its own keys.
+func TestByKey(t *testing.T) {
+	t.Parallel()
+	policy := ByKey(nil)
+	b := mustNew(t, Static(zoned(0, "n", 5)), &Options{
+		Policy: policy, Key: func(r *http.Request) (string, bool) { k := r.Header.Get("User"); return k, k != "" },
+		Eligible: func(id string) bool { return id != "n0-3:80" },
+	})
+	all := mustNew(t, Static(zoned(0, "n", 5)), &Options{Policy: policy, Key: b.o.Key})
+	one := func(b *Balancer, user string) string {
+		e := &exchange{b: b, request: &http.Request{Header: http.Header{"User": {user}}}}
+		if err := e.choose(nil); err != nil {
+			t.Fatal(err)
+		}
+		defer e.end(0, uprung.Success)
+		return e.node.ID
+	}
+	users := map[string]string{}
+	for i := range 200 {
+		user := fmt.Sprint("user", i)
+		home := one(all, user)
+		if users[home] = user; one(all, user) != home {
+			t.Errorf("%s is not always at %s", user, home)
+		}
+		if got := one(b, user); home != "n0-3:80" && got != home || got == "n0-3:80" {
+			t.Errorf("%s is at %s while n0-3 is refused, was at %s", user, got, home)
+		}
+	}
+	if len(users) != 5 {
+		t.Errorf("users are at %v, want 5 endpoints", users)
+	}
+	// Without a key anything will do.
+	keyless := map[string]bool{}
+	for range 200 {
+		e := &exchange{b: all, request: &http.Request{}}
+		if err := e.choose(nil); err != nil {
+			t.Fatal(err)
+		}
+		keyless[e.node.ID] = true
+	}
+	if len(keyless) != 5 {
+		t.Errorf("requests without a key are at %v, want 5 endpoints", keyless)
+	}
+}
+
+func TestEligibleAndTried(t *testing.T) {
+	t.Parallel()
+	refused := map[string]bool{}
+	b := mustNew(t, Addrs("a:80", "b:80", "c:80"), &Options{Eligible: func(id string) bool { return !refused[id] }})
+	attempt := new(uprung.Attempt)
+	request := (&http.Request{}).WithContext(uprung.WithAttempt(t.Context(), attempt))
+	choose := func() (string, error) {
+		e := &exchange{b: b, request: request}
+		if err := e.choose(nil); err != nil {
+			return "", err
+		}
+		e.end(b.now(), uprung.Success)
+		return e.node.ID, nil
+	}
+	for range 3 {
+		if _, err := choose(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tried := attempt.Tried()
+	slices.Sort(tried)
+	if !slices.Equal(tried, []string{"a:80", "b:80", "c:80"}) {
+		t.Errorf("three attempts went to %v, want each once", tried)
+	}
+	if _, err := choose(); err != nil {
+		t.Errorf("a fourth attempt = %v, want any endpoint again", err)
+	}
+	refused["a:80"], refused["b:80"] = true, true
+	for range 20 {
+		if id, err := choose(); id != "c:80" {
+			t.Errorf("chose %q, %v, want the only one that is eligible", id, err)
+		}
+	}
+	refused["c:80"] = true
+	if id, err := choose(); !errors.Is(err, ErrNoEndpoint) {
+		t.Errorf("chose %q, %v, want no endpoint", id, err)
+	}
+}
+
+func TestSeed(t *testing.T) {
+	t.Parallel()
+	run := func(seed uint64) []string {
+		b := mustNew(t, Static(zoned(0, "n", 10)), &Options{Policy: pick.PowerOfTwo{}, Seed: seed})
+		var ids []string
+		for range 50 {
+			e := &exchange{b: b, request: &http.Request{}}
+			if err := e.choose(nil); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, e.node.ID)
+		}
+		return ids
+	}
+	if a, b := run(1), run(1); !slices.Equal(a, b) {
+		t.Errorf("one seed chose %v and then %v", a, b)
+	}
+	if a, b := run(1), run(2); slices.Equal(a, b) {
+		t.Errorf("two seeds chose %v", a)
+	}
+}
+
+// To choose and to end costs no allocation but that of the exchange.
+func TestChooseAllocs(t *testing.T) {
+	b := mustNew(t, Static(zoned(0, "n", 10)), &Options{Zone: "n", Eligible: func(string) bool { return true }})
+	request := &http.Request{}
+	choices(t, b, 100, uprung.Success)
+	if got := testing.AllocsPerRun(1000, func() {
+		e := &exchange{b: b, request: request}
+		if err := e.choose(nil); err != nil {
+			t.Fatal(err)
+		}
+		e.end(b.now(), uprung.Success)
+	}); got > 1 {
+		t.Errorf("allocates %v times, want 1", got)
+	}
+}
