@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/uprung/uprung/internal/memnet"
 )
@@ -103,59 +102,59 @@ func srv(priority, weight, port uint16, target string) []byte {
 	return append(b, 0)
 }
 
+// It is in no bubble: package net keeps a channel for all resolvers, which would
+// belong to it.
 func TestDNS(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		v6 := net.ParseIP("2001:db8::1")
-		s := nameserver{
-			"orders.example":            {typeA: {{10, 0, 0, 2}, {10, 0, 0, 1}, {10, 0, 0, 1}}, typeAAAA: {v6}},
-			"six.example":               {typeAAAA: {v6}},
-			"_http._tcp.orders.example": {typeSRV: {srv(1, 0, 8080, "a.example."), srv(0, 20, 8081, "b.example.")}},
-			"_none._tcp.orders.example": {typeSRV: {srv(0, 0, 0, ".")}},
+	v6 := net.ParseIP("2001:db8::1")
+	s := nameserver{
+		"orders.example":            {typeA: {{10, 0, 0, 2}, {10, 0, 0, 1}, {10, 0, 0, 1}}, typeAAAA: {v6}},
+		"six.example":               {typeAAAA: {v6}},
+		"_http._tcp.orders.example": {typeSRV: {srv(1, 0, 8080, "a.example."), srv(0, 20, 8081, "b.example.")}},
+		"_none._tcp.orders.example": {typeSRV: {srv(0, 0, 0, ".")}},
+	}
+	resolver := s.resolver(t)
+	for _, tt := range []struct {
+		name string
+		new  func() (Resolver, error)
+		want []Endpoint
+		err  bool
+	}{
+		{"IPv4 by default", func() (Resolver, error) {
+			return NewDNS("orders.example:80", &DNSOptions{Resolver: resolver})
+		}, Addrs("10.0.0.1:80", "10.0.0.2:80"), false},
+		{"IPv6 alone", func() (Resolver, error) { return NewDNS("six.example:80", &DNSOptions{Resolver: resolver}) }, Addrs("[2001:db8::1]:80"), false},
+		{"both", func() (Resolver, error) {
+			return NewDNS("orders.example:80", &DNSOptions{Resolver: resolver, Network: "ip"})
+		}, Addrs("10.0.0.1:80", "10.0.0.2:80", "[2001:db8::1]:80"), false},
+		{"IPv6 wanted", func() (Resolver, error) {
+			return NewDNS("orders.example:80", &DNSOptions{Resolver: resolver, Network: "ip6"})
+		}, Addrs("[2001:db8::1]:80"), false},
+		{"an address", func() (Resolver, error) { return NewDNS("10.0.0.9:80", &DNSOptions{Resolver: resolver}) }, Addrs("10.0.0.9:80"), false},
+		{"no such name", func() (Resolver, error) { return NewDNS("nobody.example:80", &DNSOptions{Resolver: resolver}) }, nil, true},
+		{"SRV", func() (Resolver, error) {
+			return NewSRV("_http._tcp.orders.example", &DNSOptions{Resolver: resolver})
+		}, []Endpoint{{Addr: "a.example:8080", Weight: 1, Priority: 1}, {Addr: "b.example:8081", Weight: 20}}, false},
+		{"SRV, decidedly not available", func() (Resolver, error) {
+			return NewSRV("_none._tcp.orders.example", &DNSOptions{Resolver: resolver})
+		}, nil, false},
+		{"SRV, no such name", func() (Resolver, error) {
+			return NewSRV("_http._tcp.nobody.example", &DNSOptions{Resolver: resolver})
+		}, nil, true},
+	} {
+		r, err := tt.new()
+		if err != nil {
+			t.Fatal(err)
 		}
-		resolver := s.resolver(t)
-		for _, tt := range []struct {
-			name string
-			new  func() (Resolver, error)
-			want []Endpoint
-			err  bool
-		}{
-			{"IPv4 by default", func() (Resolver, error) {
-				return NewDNS("orders.example:80", &DNSOptions{Resolver: resolver})
-			}, Addrs("10.0.0.1:80", "10.0.0.2:80"), false},
-			{"IPv6 alone", func() (Resolver, error) { return NewDNS("six.example:80", &DNSOptions{Resolver: resolver}) }, Addrs("[2001:db8::1]:80"), false},
-			{"both", func() (Resolver, error) {
-				return NewDNS("orders.example:80", &DNSOptions{Resolver: resolver, Network: "ip"})
-			}, Addrs("10.0.0.1:80", "10.0.0.2:80", "[2001:db8::1]:80"), false},
-			{"IPv6 wanted", func() (Resolver, error) {
-				return NewDNS("orders.example:80", &DNSOptions{Resolver: resolver, Network: "ip6"})
-			}, Addrs("[2001:db8::1]:80"), false},
-			{"an address", func() (Resolver, error) { return NewDNS("10.0.0.9:80", &DNSOptions{Resolver: resolver}) }, Addrs("10.0.0.9:80"), false},
-			{"no such name", func() (Resolver, error) { return NewDNS("nobody.example:80", &DNSOptions{Resolver: resolver}) }, nil, true},
-			{"SRV", func() (Resolver, error) {
-				return NewSRV("_http._tcp.orders.example", &DNSOptions{Resolver: resolver})
-			}, []Endpoint{{Addr: "a.example:8080", Weight: 1, Priority: 1}, {Addr: "b.example:8081", Weight: 20}}, false},
-			{"SRV, decidedly not available", func() (Resolver, error) {
-				return NewSRV("_none._tcp.orders.example", &DNSOptions{Resolver: resolver})
-			}, nil, false},
-			{"SRV, no such name", func() (Resolver, error) {
-				return NewSRV("_http._tcp.nobody.example", &DNSOptions{Resolver: resolver})
-			}, nil, true},
-		} {
-			r, err := tt.new()
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := r.Resolve(t.Context())
-			slices.SortFunc(got, func(a, b Endpoint) int { return strings.Compare(a.Addr, b.Addr) })
-			if !slices.Equal(got, tt.want) || (err != nil) != tt.err {
-				t.Errorf("%s: got %+v, %v, want %+v", tt.name, got, err, tt.want)
-			}
-			if _, ok := errors.AsType[*net.DNSError](err); tt.err && !ok {
-				t.Errorf("%s: error is %v, want a DNSError", tt.name, err)
-			}
+		got, err := r.Resolve(t.Context())
+		slices.SortFunc(got, func(a, b Endpoint) int { return strings.Compare(a.Addr, b.Addr) })
+		if !slices.Equal(got, tt.want) || (err != nil) != tt.err {
+			t.Errorf("%s: got %+v, %v, want %+v", tt.name, got, err, tt.want)
 		}
-	})
+		if _, ok := errors.AsType[*net.DNSError](err); tt.err && !ok {
+			t.Errorf("%s: error is %v, want a DNSError", tt.name, err)
+		}
+	}
 }
 
 func TestDNSErrors(t *testing.T) {

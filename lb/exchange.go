@@ -45,7 +45,7 @@ func (e *exchange) choose(p *preference) error {
 	if attempt != nil {
 		e.tried = attempt.Tried()
 	}
-	e.warmed = b.o.SlowStart < 0
+	e.warmed = e.now >= s.warm
 	found := p != nil && p.id != "" && e.take(s, p.id) || e.pick(s)
 	if !found && (len(e.tried) > 0 || !e.warmed) {
 		e.tried, e.warmed = nil, true // rather one of these than none

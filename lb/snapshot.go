@@ -17,6 +17,8 @@ type snapshot struct {
 	view   *health.View
 	// until is when the next snapshot is due, if nothing happens before.
 	until time.Duration
+	// warm is when the last slow start is over.
+	warm time.Duration
 	// panicking says that endpoints are picked from that are not usable.
 	panicking bool
 	usable    int
@@ -103,7 +105,7 @@ func (b *Balancer) draw(nodes []*node, prev *snapshot, now time.Duration) (*snap
 		}
 		s.levels = append(s.levels, l)
 	}
-	b.warm(nodes, up, prev, now)
+	b.warm(s, up, prev, now)
 	return s, nil
 }
 
@@ -133,12 +135,12 @@ func (b *Balancer) group(nodes []*node, up map[*node]bool, all bool, prev *group
 
 // warm begins the slow start of endpoints that were not there before, or were not
 // usable. If those are all, there is nobody to go slower than.
-func (b *Balancer) warm(nodes []*node, up map[*node]bool, prev *snapshot, now time.Duration) {
+func (b *Balancer) warm(s *snapshot, up map[*node]bool, prev *snapshot, now time.Duration) {
 	stays := false
-	for _, n := range nodes {
+	for _, n := range s.nodes {
 		stays = stays || up[n] && n.up
 	}
-	for _, n := range nodes {
+	for _, n := range s.nodes {
 		if up[n] && !n.up {
 			if stays && prev != nil && b.o.SlowStart > 0 {
 				n.warmFrom.Store(int64(now))
@@ -147,6 +149,7 @@ func (b *Balancer) warm(nodes []*node, up map[*node]bool, prev *snapshot, now ti
 			}
 		}
 		n.up = up[n]
+		s.warm = max(s.warm, time.Duration(n.warmFrom.Load())+b.o.SlowStart)
 	}
 }
 
