@@ -103,16 +103,16 @@ func (b *Balancer) random() uint64 {
 }
 
 // Run resolves the endpoints from time to time and probes them, if Options say so,
-// until ctx ends, and returns its error. Call it once.
+// until ctx ends; then it returns nil. It is an error to call it while it runs.
 func (b *Balancer) Run(ctx context.Context) error {
 	if b.running.Swap(true) {
-		return errors.New("lb: Run has been called already")
+		return errors.New("lb: Run is running already")
 	}
 	defer b.running.Store(false)
 	var children sync.WaitGroup
 	defer children.Wait()
 	if b.monitor != nil {
-		children.Go(func() { _ = b.monitor.Run(ctx) }) // its error is that of ctx
+		children.Go(func() { _ = b.monitor.Run(ctx) }) // an error would be of a second call
 	}
 	for {
 		_ = b.resolve(ctx) // which logs its error
@@ -121,7 +121,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return ctx.Err()
+			return nil
 		case <-timer.C:
 		}
 	}

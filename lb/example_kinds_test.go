@@ -61,7 +61,7 @@ func ExampleNewDNS() {
 	// The program serves, with balancer.Transport(nil).
 	stop()
 	fmt.Println(<-ended)
-	// Output: context canceled
+	// Output: <nil>
 }
 
 func ExampleNewSRV() {

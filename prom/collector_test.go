@@ -1,6 +1,7 @@
 package prom_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/health"
 	"github.com/uprung/uprung/key"
+	"github.com/uprung/uprung/lb"
 	"github.com/uprung/uprung/prom"
 	"github.com/uprung/uprung/ratelimit"
 	"github.com/uprung/uprung/shard"
@@ -44,6 +47,10 @@ func TestEveryMetricIsLintClean(t *testing.T) {
 		upstreams,
 		uprung.Must(shard.NewHandler(upstreams, key.Route(), nil)),
 		uprung.Must(shard.NewBounded(upstreams.Table(), nil)),
+		uprung.Must(lb.New(lb.Addrs("a:80"), &lb.Options{Name: "orders", Probe: health.TCP{}})),
+		uprung.Must(health.NewMonitor(health.TCP{}, nil)),
+		uprung.Must(health.NewRegistry([]health.Check{{Name: "a", Probe: func(context.Context) error { return nil }}}, nil)),
+		uprung.Must(health.NewScale([]health.ScaleSource{{Name: "a", Saturator: health.SaturationFunc(func() float64 { return 0.5 })}}, nil)),
 	}
 	problems, err := promlint.New(strings.NewReader(page(t, uprung.Must(prom.Handler(sources...))))).Lint()
 	if err != nil {

@@ -16,6 +16,7 @@ func TestNothingForeignIsLinkedUnasked(t *testing.T) {
 		{[]string{"./key"}, []string{client, goredis, grpc, xtime}},
 		{[]string{"./ratelimit"}, []string{client, goredis, grpc}},
 		{[]string{"./prom", "./ratelimit"}, []string{goredis, grpc}},
+		{[]string{"./health"}, []string{client, goredis, grpc, xtime, xxhash}},
 		{[]string{"./middlewaretest"}, []string{client, goredis, grpc, xtime}},
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-deps"}, tt.packages...)...)
