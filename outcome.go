@@ -66,13 +66,27 @@ func ResponseOutcome(status int, header http.Header) Outcome {
 // time is a failure of who should have given it, and no longer haste.
 const DefaultPatience = time.Second
 
+// ErrAttemptTimeout is the cause ([context.Cause]) of a context that was cancelled
+// because one attempt of a request took too long: for those below a failure of who
+// was asked, though the request as a whole goes on. It matches
+// [context.DeadlineExceeded].
+var ErrAttemptTimeout error = attemptTimeout{}
+
+type attemptTimeout struct{}
+
+func (attemptTimeout) Error() string        { return "uprung: attempt timed out" }
+func (attemptTimeout) Timeout() bool        { return true }
+func (attemptTimeout) Temporary() bool      { return true }
+func (attemptTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // ErrorOutcome classifies the error of a request that was sent under ctx, or of
 // reading its response, and that ended after it took this long. Nil is a [Success].
 // [Ignored] are the caller's own cancellation, and a [Rejection]: one guard's
 // refusal is no outcome to another. If the deadline of ctx has passed, it is a
 // [Failure] if the request has had patience at least, so that an endpoint which hangs
 // is noticed also where only the timeout of an [http.Client] ends the wait, and else
-// Ignored. Zero patience means [DefaultPatience]. Any other error is a Failure.
+// Ignored. Zero patience means [DefaultPatience]. [ErrAttemptTimeout] and any other
+// error is a Failure.
 func ErrorOutcome(ctx context.Context, err error, took, patience time.Duration) Outcome {
 	if patience == 0 {
 		patience = DefaultPatience
@@ -80,7 +94,13 @@ func ErrorOutcome(ctx context.Context, err error, took, patience time.Duration) 
 	if err == nil {
 		return Success
 	}
-	if _, rejected := errors.AsType[*Rejection](err); rejected || errors.Is(err, context.Canceled) {
+	if _, rejected := errors.AsType[*Rejection](err); rejected {
+		return Ignored
+	}
+	if errors.Is(context.Cause(ctx), ErrAttemptTimeout) {
+		return Failure
+	}
+	if errors.Is(err, context.Canceled) {
 		return Ignored
 	}
 	switch ended := ctx.Err(); {

@@ -21,6 +21,8 @@ func TestOutcomeOfError(t *testing.T) {
 		expired, cancel := context.WithTimeout(alive, time.Millisecond)
 		defer cancel()
 		<-expired.Done()
+		timedOut, timeOut := context.WithCancelCause(alive)
+		timeOut(uprung.ErrAttemptTimeout)
 		broken := errors.New("connection reset")
 		refused := fmt.Errorf("inner: %w", &uprung.Rejection{Reason: errors.New("full")})
 		for _, tt := range []struct {
@@ -42,6 +44,8 @@ func TestOutcomeOfError(t *testing.T) {
 			{expired, context.DeadlineExceeded, 999 * time.Millisecond, 0, uprung.Ignored},
 			{expired, context.DeadlineExceeded, time.Second, 0, uprung.Failure},
 			{expired, broken, 999 * time.Millisecond, 0, uprung.Ignored},
+			{timedOut, context.Canceled, time.Millisecond, 0, uprung.Failure},
+			{timedOut, refused, time.Millisecond, 0, uprung.Ignored},
 			{expired, context.DeadlineExceeded, 200 * time.Millisecond, 200 * time.Millisecond, uprung.Failure},
 		} {
 			if got := uprung.ErrorOutcome(tt.ctx, tt.err, tt.took, tt.patience); got != tt.want {
