@@ -19,6 +19,7 @@ import (
 	"github.com/uprung/uprung/lb"
 	"github.com/uprung/uprung/prom"
 	"github.com/uprung/uprung/ratelimit"
+	"github.com/uprung/uprung/retry"
 	"github.com/uprung/uprung/shard"
 )
 
@@ -48,6 +49,7 @@ func TestEveryMetricIsLintClean(t *testing.T) {
 		uprung.Must(shard.NewHandler(upstreams, key.Route(), nil)),
 		uprung.Must(shard.NewBounded(upstreams.Table(), nil)),
 		uprung.Must(lb.New(lb.Addrs("a:80"), &lb.Options{Name: "orders", Probe: health.TCP{}})),
+		uprung.Must(retry.New(nil)),
 		uprung.Must(health.NewMonitor(health.TCP{}, nil)),
 		uprung.Must(health.NewRegistry([]health.Check{{Name: "a", Probe: func(context.Context) error { return nil }}}, nil)),
 		uprung.Must(health.NewScale([]health.ScaleSource{{Name: "a", Saturator: health.SaturationFunc(func() float64 { return 0.5 })}}, nil)),
