@@ -29,8 +29,10 @@ import (
 // endpoints differ, their response times tell.
 //
 // In a discrete-event simulation of unequal, disturbed, stalled and failing
-// backends it had 0.1 to 0.6 times the 99th percentile of [PowerOfTwo], and 0.5 to
-// 0.9 times that of the peak EWMA that it comes from (Finagle's, of Twitter).
+// backends it had 0.1 to 0.7 times the 99th percentile of [PowerOfTwo], and 0.5 to
+// 0.9 times that of the peak EWMA that it comes from (Finagle's, of Twitter), which
+// fails 50 times as many requests. Where the backends that are left are overloaded, it
+// has no less.
 type AgeEWMA struct {
 	// FailureCost is the least that a request which failed, or was refused for
 	// overload, counts as in response time: what a caller would have waited at most.

@@ -2,6 +2,7 @@ package pick
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -59,21 +60,28 @@ type loadCell struct {
 // loads counts requests in progress, until they are done.
 type loads struct {
 	pool  pool[loadCell]
-	share []float64 // 1 / weight
+	share []float64 // 1 / weight; nil if all have the same
 }
 
 func newLoads(endpoints []Endpoint, known *pool[loadCell]) (loads, error) {
 	p, err := newPool(endpoints, known)
-	l := loads{pool: p, share: make([]float64, len(endpoints))}
-	for i, e := range endpoints {
-		l.share[i] = 1 / float64(max(e.Weight, 1))
+	l := loads{pool: p}
+	if slices.ContainsFunc(endpoints, func(e Endpoint) bool { return max(e.Weight, 1) != max(endpoints[0].Weight, 1) }) {
+		l.share = make([]float64, len(endpoints))
+		for i, e := range endpoints {
+			l.share[i] = 1 / float64(max(e.Weight, 1))
+		}
 	}
 	return l, err
 }
 
 // load returns what one request more would make of an endpoint's load.
 func (l *loads) load(i int32) float64 {
-	return float64(l.pool.cells[i].n.Load()+1) * l.share[i]
+	n := float64(l.pool.cells[i].n.Load() + 1)
+	if l.share != nil {
+		n *= l.share[i]
+	}
+	return n
 }
 
 // Take implements [Picker].
