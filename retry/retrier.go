@@ -72,34 +72,6 @@ func (r *Retrier) random() float64 {
 	return rand.New(rand.NewPCG(r.o.Seed, r.draws.Add(1))).Float64()
 }
 
-// again decides whether a failed attempt, the first being 1, is repeated after a
-// pause, which asked is the least of. It takes a token for it.
-func (r *Retrier) again(ctx context.Context, attempt int, asked time.Duration, key string) (pause time.Duration, ok bool) {
-	if attempt >= r.o.Attempts {
-		r.count.exhausted.Add(1)
-		return 0, false
-	}
-	pause = max(backoff(attempt, r.o.Backoff, r.o.MaxBackoff, r.random()), asked)
-	if asked > r.o.MaxWait {
-		r.count.tooLate.Add(1)
-		return 0, false
-	}
-	if deadline, has := ctx.Deadline(); has && time.Until(deadline) <= pause {
-		r.count.tooLate.Add(1)
-		return 0, false
-	}
-	if !r.budget.take(r.now()) {
-		r.count.unbudgeted.Add(1)
-		return 0, false
-	}
-	if !r.Mode().Enforces(key) {
-		r.count.shadowed.Add(1)
-		return 0, false
-	}
-	r.count.retries.Add(1)
-	return pause, true
-}
-
 // sleep waits, and returns the error of ctx if that ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
@@ -124,28 +96,19 @@ func Do[T any](ctx context.Context, r *Retrier, f func(ctx context.Context) (T, 
 	if r.Mode() == uprung.Off {
 		return f(ctx)
 	}
-	r.count.requests.Add(1)
-	r.budget.request()
-	for attempt := 1; ; attempt++ {
-		value, err := once(ctx, r.o.AttemptTimeout, f)
-		if err == nil || !r.retryable(ctx, err) {
-			return value, err
-		}
-		pause, ok := r.again(ctx, attempt, 0, "")
-		if !ok || sleep(ctx, pause) != nil {
+	for loop := r.Begin(""); ; {
+		value, err := once(ctx, r, f)
+		if err == nil || !r.retryable(ctx, err) || !loop.Again(ctx, 0) {
 			return value, err
 		}
 	}
 }
 
 // once calls f with the timeout of an attempt.
-func once[T any](ctx context.Context, timeout time.Duration, f func(context.Context) (T, error)) (T, error) {
-	if timeout > 0 {
-		within, cancel := context.WithTimeoutCause(ctx, timeout, uprung.ErrAttemptTimeout)
-		defer cancel()
-		ctx = within
-	}
-	return f(ctx)
+func once[T any](ctx context.Context, r *Retrier, f func(context.Context) (T, error)) (T, error) {
+	within, cancel := r.AttemptContext(ctx)
+	defer cancel()
+	return f(within)
 }
 
 // retryable reports whether an error of a function is worth a further attempt.

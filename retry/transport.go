@@ -72,8 +72,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if nested || r.Mode() == uprung.Off || r.o.Skip != nil && r.o.Skip(request) {
 		return t.base.RoundTrip(request)
 	}
-	r.count.requests.Add(1)
-	r.budget.request()
+	loop := r.Begin(request.URL.Host)
 	r.hedges.request()
 	var c *call
 	var resp *http.Response
@@ -92,7 +91,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		c = t.newCall(request)
 		c.sent = 1
 	}
-	return c.repeat(verdict, resp, err)
+	return c.repeat(loop, verdict, resp, err)
 }
 
 // verdict says what is to be done about an attempt.
@@ -159,28 +158,20 @@ func (c *call) replayable() bool {
 }
 
 // repeat does what is to be done about a first attempt, and about those that follow.
-func (c *call) repeat(v verdict, resp *http.Response, err error) (*http.Response, error) {
-	r := c.t.retrier
-	for attempt, moves := 1, 0; v != final; {
+func (c *call) repeat(loop Loop, v verdict, resp *http.Response, err error) (*http.Response, error) {
+	for v != final {
 		pause, ok := time.Duration(0), false
 		switch {
-		case v == declined && !c.reached(), v == failed && !r.o.Idempotent(c.request), !c.replayable():
-			r.count.notRepeatable.Add(1)
-		case v != failed && c.reached() && moves < maxMoves:
-			if ok = c.enforces(); ok {
-				r.count.moves.Add(1)
-				moves++
-			}
-		case v != failed:
-			pause, ok = c.redial(attempt)
-			attempt++
-		default:
+		case v == declined && !c.reached(), v == failed && !loop.r.o.Idempotent(c.request), !c.replayable():
+			loop.Stop()
+		case v == failed:
 			asked := time.Duration(0)
 			if err == nil {
 				asked, _ = retryAfter(resp.Header, time.Now())
 			}
-			pause, ok = r.again(c.ctx, attempt, asked, c.request.URL.Host)
-			attempt++
+			pause, ok = loop.again(c.ctx, asked)
+		default:
+			pause, ok = loop.move(c.ctx, c.reached())
 		}
 		if !ok {
 			break
@@ -204,35 +195,6 @@ func (c *call) reached() bool {
 	tried := c.attempt.Tried()
 	last := len(tried) - 1
 	return last >= 0 && !slices.Contains(tried[:last], tried[last])
-}
-
-// enforces reports whether what is decided is done, and counts if it is not.
-func (c *call) enforces() bool {
-	if c.t.retrier.Mode().Enforces(c.request.URL.Host) {
-		return true
-	}
-	c.t.retrier.count.shadowed.Add(1)
-	return false
-}
-
-// redial decides about a further attempt where none could be reached: after a pause,
-// and without budget, since no server has any work with it.
-func (c *call) redial(attempt int) (pause time.Duration, ok bool) {
-	r := c.t.retrier
-	if attempt >= r.o.Attempts {
-		r.count.exhausted.Add(1)
-		return 0, false
-	}
-	pause = backoff(attempt, r.o.Backoff, r.o.MaxBackoff, r.random())
-	if deadline, has := c.ctx.Deadline(); has && time.Until(deadline) <= pause {
-		r.count.tooLate.Add(1)
-		return 0, false
-	}
-	if !c.enforces() {
-		return 0, false
-	}
-	r.count.moves.Add(1)
-	return pause, true
 }
 
 // discard gives up a response: what is left of it is read, if that is little, and it
