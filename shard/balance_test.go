@@ -108,6 +108,40 @@ func TestSlotsFirstAssignment(t *testing.T) {
 	}
 }
 
+// The first assignment is what a walk over a ring for each slot would give, however
+// unequal the nodes are.
+func TestSlotsFirstAssignmentIsThatOfWalks(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ nodes, slots, heavy int }{
+		{1, 7, 1}, {2, 2, 1}, {3, 1000, 1}, {9, 9, 7}, {40, 300, MaxWeight}, {200, 4096, 50}, {200, 4096, MaxWeight},
+	} {
+		nodes := numbered(row.nodes)
+		for i := range nodes {
+			nodes[i].Weight = 1
+			if i%17 == 0 {
+				nodes[i].Weight = row.heavy
+			}
+		}
+		s, err := NewSlots(nodes, &SlotsOptions{Slots: row.slots})
+		if err != nil {
+			t.Fatal(err)
+		}
+		room := quotas(s.nodes, make([]int, row.nodes), row.slots)
+		ring := mustRing(t, numbered(row.nodes), &RingOptions{Points: slotPoints})
+		for slot := range row.slots {
+			want := -1
+			ring.Walk(slotHash(slot), func(node int) bool {
+				want = node
+				return room[node] == 0
+			})
+			room[want]--
+			if got := s.Owner(slot); got != want {
+				t.Fatalf("%+v: slot %d is at %d, want %d", row, slot, got, want)
+			}
+		}
+	}
+}
+
 // checkShares checks that every node has its ideal number of slots, rounded down
 // or up.
 func checkShares(t *testing.T, s *Slots, total int) {

@@ -77,11 +77,18 @@ type Lease struct {
 	node    int
 }
 
-// Node returns the node that has the load.
-func (l Lease) Node() Node { return l.bounds.table.Nodes()[l.node] }
+// Node returns the node that has the load, or of the zero Lease the zero Node. What is
+// reached there, [Map.Node] knows by its ID.
+func (l Lease) Node() Node {
+	if l.bounded == nil {
+		return Node{}
+	}
+	return l.bounds.table.Nodes()[l.node]
+}
 
 // Index returns the index of the node in Nodes of the table that was in place when
-// the load was taken.
+// the load was taken. Do not take it as one into [Map.Entries]: by then the map may
+// have others, and no index would be out of range.
 func (l Lease) Index() int { return l.node }
 
 // Release gives the place back. It must be called once: a second call would give
@@ -105,7 +112,7 @@ func NewBounded(table Table, o *BoundedOptions) (*Bounded, error) {
 	if o.Factor != 0 && !(o.Factor >= minFactor && o.Factor <= maxFactor) {
 		errs = append(errs, fmt.Errorf("shard: BoundedOptions.Factor is %v, want %v to %v", o.Factor, minFactor, maxFactor))
 	}
-	errs = append(errs, nameErr, checkTable(table))
+	errs = append(errs, nameErr, checkTable("table is", table))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -113,16 +120,6 @@ func NewBounded(table Table, o *BoundedOptions) (*Bounded, error) {
 	b.walks.New = func() any { return newSearch() }
 	b.state.Store(b.bounds(table, nil))
 	return b, nil
-}
-
-func checkTable(table Table) error {
-	if table == nil {
-		return errors.New("shard: table is nil, want one with nodes")
-	}
-	if len(table.Nodes()) == 0 {
-		return errors.New("shard: table has no nodes, want at least 1")
-	}
-	return nil
 }
 
 // bounds prepares a table whose nodes keep the loads that they have under old.
@@ -151,11 +148,11 @@ func (b *Bounded) bounds(table Table, old *bounds) *bounds {
 // SetTable puts another table in place of the one so far. Nodes that are in both,
 // by their IDs, keep their loads. Those that are gone get no more; what they have
 // counts towards the number of all loads until it is released, and a node that
-// comes back begins without it. It returns an error if the table is nil or has no
-// nodes, and changes nothing then. Calls that overlap take effect one after the
-// other.
+// comes back begins without it. It returns an error if the table is nil, has no nodes
+// or one without a weight, and changes nothing then. Calls that overlap take effect
+// one after the other.
 func (b *Bounded) SetTable(table Table) error {
-	if err := checkTable(table); err != nil {
+	if err := checkTable("table is", table); err != nil {
 		return err
 	}
 	for {
@@ -173,25 +170,40 @@ func (b *Bounded) Table() Table { return b.state.Load().table }
 // not block, and does not allocate if the table's Walk does not.
 func (b *Bounded) Acquire(hash uint64) Lease {
 	s := b.state.Load()
-	b.taken.Add(1)
+	node := s.table.Lookup(hash)
 	total := b.total.Add(1) // before the node's, so that there is room somewhere
-	home := s.table.Lookup(hash)
-	if s.take(home, total) {
-		return Lease{bounded: b, bounds: s, node: home}
+	if !s.take(node, total) {
+		home := node
+		if node = b.search(s, hash); node != home {
+			b.away.Add(1)
+		}
 	}
+	b.taken.Add(1)
+	return Lease{bounded: b, bounds: s, node: node}
+}
+
+// search finds a node that is not full and takes the place. If the table panics,
+// nothing remains of the load.
+func (b *Bounded) search(s *bounds, hash uint64) (node int) {
 	w := b.walks.Get().(*search)
 	w.bounds, w.node = s, -1
+	found := false
+	defer func() {
+		if !found {
+			if w.node >= 0 {
+				s.loads[w.node].Add(-1)
+			}
+			b.total.Add(-1)
+		}
+	}()
 	for w.node < 0 {
 		w.total = b.total.Load()
 		s.table.Walk(hash, w.visit)
 	}
-	node := w.node
+	found, node = true, w.node
 	w.bounds = nil // keep no table alive
 	b.walks.Put(w)
-	if node != home {
-		b.away.Add(1)
-	}
-	return Lease{bounded: b, bounds: s, node: node}
+	return node
 }
 
 // limit returns how many of all loads a node may have.

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -159,6 +161,166 @@ func TestTrap09BoundedNeverOvershoots(t *testing.T) {
 	}
 }
 
+// Of two calls that want the last place, one gets it. One of them is a little later
+// than the other, by more in each of 200 rounds, so that at some time they meet.
+func TestTrap09TwoAtOnce(t *testing.T) {
+	t.Parallel()
+	b := mustBounded(t, mustRing(t, numbered(1), nil), nil)
+	s := b.state.Load()
+	limit := s.limit(0, 3)
+	const rounds = 20_000
+	var begun, ended, taken atomic.Int64
+	await := func(n *atomic.Int64, round int64) {
+		for spins := 1; n.Load() < round; spins++ {
+			if spins%1000 == 0 {
+				runtime.Gosched()
+			}
+		}
+	}
+	take := func() {
+		if s.take(0, 3) {
+			taken.Add(1)
+		}
+	}
+	go func() {
+		for round := range int64(rounds) {
+			await(&begun, round+1)
+			take()
+			ended.Add(1)
+		}
+	}()
+	var idle atomic.Int64
+	for round := range int64(rounds) {
+		s.loads[0].Store(limit - 1)
+		begun.Add(1)
+		for range round % 200 {
+			idle.Load()
+		}
+		take()
+		await(&ended, round+1)
+		if taken.Swap(0) != 1 || s.loads[0].Load() != limit {
+			t.Errorf("round %d: %d loads, want %d", round, s.loads[0].Load(), limit)
+			break
+		}
+	}
+	begun.Store(rounds)
+}
+
+// weightless is a table of nodes as they may be given to it.
+type weightless struct{ *Ring }
+
+func (w weightless) Nodes() []Node {
+	nodes := slices.Clone(w.Ring.Nodes())
+	nodes[0].Weight = 0
+	return nodes
+}
+
+// broken is a table that panics in Lookup, or in Walk before or after it yields.
+type broken struct {
+	*Ring
+	lookup, before, after bool
+}
+
+func (b *broken) Lookup(hash uint64) int {
+	if b.lookup {
+		panic("broken")
+	}
+	return b.Ring.Lookup(hash)
+}
+
+func (b *broken) Walk(hash uint64, yield func(int) bool) {
+	if b.before {
+		panic("broken")
+	}
+	b.Ring.Walk(hash, yield)
+	if b.after {
+		panic("broken")
+	}
+}
+
+func TestBoundedCountsNothingAfterAPanic(t *testing.T) {
+	t.Parallel()
+	for _, row := range []broken{{lookup: true}, {before: true}, {after: true}} {
+		table := &broken{Ring: mustRing(t, numbered(3), nil)}
+		b := mustBounded(t, table, nil)
+		for range 5 { // so that the home is full
+			b.Acquire(phi)
+		}
+		want := b.Stats()
+		table.lookup, table.before, table.after = row.lookup, row.before, row.after
+		panicked := 0
+		for range 5 {
+			func() {
+				defer func() {
+					if recover() != nil {
+						panicked++
+					}
+				}()
+				b.Acquire(phi).Release()
+			}()
+		}
+		if panicked == 0 {
+			t.Fatalf("%+v did not panic", row)
+		}
+		if got := b.Stats(); got.Loads != want.Loads || !slices.Equal(got.Nodes, want.Nodes) || got.Acquired != want.Acquired+5-uint64(panicked) {
+			t.Errorf("%+v: stats are %+v, want %+v", row, got, want)
+		}
+	}
+}
+
+// meddling is a table that does something each time its nodes are asked for.
+type meddling struct {
+	Table
+	meddle func()
+}
+
+func (m meddling) Nodes() []Node {
+	m.meddle()
+	return m.Table.Nodes()
+}
+
+// Loads that are placed while tables change are kept by the table that prevails.
+func TestBoundedSetTableIsDerivedFromWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	all := numbered(30)
+	b := mustBounded(t, mustRing(t, all[:1], nil), nil)
+	placed := 0
+	// meddle puts a node more into the table, and a load on it.
+	meddle := func() {
+		if placed == 20 {
+			return
+		}
+		placed++
+		table := mustRing(t, all[:placed+1], nil)
+		if err := b.SetTable(table); err != nil {
+			t.Fatal(err)
+		}
+		hash := 0
+		for owner(table, testHash(hash)) != all[placed].ID {
+			hash++
+		}
+		if lease := b.Acquire(testHash(hash)); lease.Node().ID != all[placed].ID {
+			t.Fatalf("the load is at %v, want %s", lease.Node(), all[placed].ID)
+		}
+	}
+	if err := b.SetTable(meddling{mustRing(t, all, nil), meddle}); err != nil {
+		t.Fatal(err)
+	}
+	if placed == 0 {
+		t.Fatal("nothing has meddled")
+	}
+	stats, nodes := b.Stats(), b.Table().Nodes()
+	for i, n := range nodes {
+		want := int64(0)
+		if slices.ContainsFunc(all[1:placed+1], func(o Node) bool { return o.ID == n.ID }) {
+			want = 1
+		}
+		if stats.Nodes[i] != want {
+			t.Errorf("%s has %d loads, want %d", n.ID, stats.Nodes[i], want)
+		}
+	}
+}
+
 func TestBoundedSetTableKeepsLoads(t *testing.T) {
 	t.Parallel()
 	b := mustBounded(t, mustRing(t, numbered(3), nil), nil)
@@ -187,23 +349,34 @@ func TestBoundedSetTableKeepsLoads(t *testing.T) {
 		t.Errorf("SetTable(nil): error %v, %d nodes, want an error and 2", err, len(b.Table().Nodes()))
 	}
 	Lease{}.Release()
+	if got := (Lease{}).Node(); got != (Node{}) {
+		t.Errorf("the node of no lease is %v, want none", got)
+	}
 }
 
 func TestNewBoundedNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	ring := mustRing(t, numbered(1), nil)
+	var none *Ring
 	for _, tt := range []struct {
 		table Table
 		o     BoundedOptions
 		want  string
 	}{
-		{nil, BoundedOptions{}, "shard: table is nil, want one with nodes"},
+		{nil, BoundedOptions{}, "shard: table is nil, want a table with nodes"},
+		{none, BoundedOptions{}, "shard: table is a nil *shard.Ring, want a table with nodes"},
+		{&Slots{}, BoundedOptions{}, "shard: table is a *shard.Slots without nodes, want one with nodes"},
+		{weightless{ring}, BoundedOptions{}, "shard: table is a shard.weightless with node-0 of weight 0, want 1 or more"},
 		{ring, BoundedOptions{Factor: 1}, "shard: BoundedOptions.Factor is 1, want 1.01 to 1000"},
 		{ring, BoundedOptions{Factor: math.NaN()}, "shard: BoundedOptions.Factor is NaN, want 1.01 to 1000"},
 		{ring, BoundedOptions{Factor: math.Inf(1)}, "shard: BoundedOptions.Factor is +Inf, want 1.01 to 1000"},
 		{ring, BoundedOptions{Name: "\n"}, `shard: BoundedOptions.Name is "\n", want 1 to 64 printable ASCII characters`},
 		{nil, BoundedOptions{Name: strings.Repeat("x", 65), Factor: -1}, "shard: BoundedOptions.Factor is -1"},
 	} {
+		b := mustBounded(t, ring, nil)
+		if err := b.SetTable(tt.table); (err == nil) != (tt.table == ring) {
+			t.Errorf("SetTable of %T: error is %v", tt.table, err)
+		}
 		if _, err := NewBounded(tt.table, &tt.o); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%+v: error is %v, want %s", tt.o, err, tt.want)
 		}

@@ -47,7 +47,7 @@ func (m *Mover) decode(state []byte) error {
 	}
 	phases := body[8 : len(body)-8]
 	if binary.BigEndian.Uint64(body) != m.plan.fingerprint || len(phases) != len(m.gates) {
-		return fmt.Errorf("shard: checkpoint belongs to another plan, of %s", ranges(len(phases)))
+		return fmt.Errorf("shard: checkpoint belongs to another plan, of %s, want one for this plan alone: finish that plan first, from the tables it was made of", counted(len(phases), "range"))
 	}
 	for i, b := range phases {
 		switch b {

@@ -14,15 +14,21 @@
 //
 // # The shortest path
 //
-//	stores, err := shard.NewMap([]shard.Entry[*sql.DB]{
-//		{Node: shard.Node{ID: "db-0"}, Value: db0},
-//		{Node: shard.Node{ID: "db-1"}, Value: db1},
-//		{Node: shard.Node{ID: "db-2", Weight: 2}, Value: db2},
+// For what may be lost when its node changes, such as the contents of a cache:
+//
+//	caches, err := shard.NewMap([]shard.Entry[*Client]{
+//		{Node: shard.Node{ID: "cache-0"}, Value: client0},
+//		{Node: shard.Node{ID: "cache-1"}, Value: client1},
+//		{Node: shard.Node{ID: "cache-2", Weight: 2}, Value: client2},
 //	}, nil)
 //	if err != nil {
 //		log.Fatal(err)
 //	}
-//	db, err := stores.Get(userID)
+//	client, err := caches.Get(userID)
+//
+// Databases begin with [Slots], as the example of [MapOptions] does, and go on as
+// described under Resharding. The program examples/shard looks keys up, asks what one
+// more node would move, and adds it.
 //
 // # Choosing
 //
@@ -59,6 +65,28 @@
 //	to ask all shards                             Scatter
 //	requests to go where their key belongs        Handler
 //
+// # Resharding, step by step
+//
+// A [Mover] takes what is stored from one table to another, under reads and writes:
+//
+//  1. Derive the new table from the one in use: [Slots.Rebalance], [Ring.Add],
+//     [Ring.Remove]. Store what both follow from, the old one too: the owners of all
+//     slots, or the nodes and options of a ring. After a crash, the plan is made anew
+//     from these two, and must be the same.
+//  2. Make the plan with [NewPlan], and read what it says before anything moves.
+//  3. Give it a checkpoint of its own, empty, and call [NewMover] in the one process
+//     that writes. What is reached at the homes that it names, keep by the ID of the
+//     node, for the nodes of both tables: a [Map] of them all has [Map.Node].
+//  4. Send every read and write through [Mover.Read] and [Mover.Write], and release
+//     them. Wait until every write that began in another way has ended, in this process
+//     or in any other, and only then go on: such a write is not waited for, and may be
+//     lost.
+//  5. Call [Mover.Run], and again when it returns an error. After a crash, make the
+//     Mover anew from the tables of step 1 and the same checkpoint.
+//  6. When Run has returned nil, the new table is the one in use: store it as that,
+//     give it to [Map.Set] or what else routes, and then let reads and writes go the
+//     direct way. Forget the old table and the checkpoint, which is for no other plan.
+//
 // # Behavior
 //
 // Keys are hashed by xxhash64 with seed 0 (see [Hash]), nodes by their IDs, and
@@ -71,7 +99,8 @@
 //
 // Tables are immutable: readers need no lock, and a change is another table.
 // [Ring.Add] and [Ring.Remove] take about a millisecond with 1000 nodes; the others
-// are built anew in less than three. No lookup allocates.
+// are built anew in some milliseconds, or some ten for Maglev with unequal weights. No
+// lookup allocates.
 //
 // A ring's shares are random: with 160 points for each node, the busiest of 100 has
 // 1.13 to 1.33 times the average, depending on the IDs.

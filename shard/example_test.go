@@ -7,20 +7,20 @@ import (
 	"github.com/uprung/uprung/shard"
 )
 
-// store is what a node is reached by: a *sql.DB, a client, a base URL.
-type store struct{ address string }
+// client is what a node is reached by: a connection pool, a handler, a base URL.
+type client struct{ address string }
 
 func Example() {
-	stores, err := shard.NewMap([]shard.Entry[*store]{
-		{Node: shard.Node{ID: "db-0", Zone: "eu-1"}, Value: &store{"10.0.0.10:5432"}},
-		{Node: shard.Node{ID: "db-1", Zone: "eu-2"}, Value: &store{"10.0.0.11:5432"}},
-		{Node: shard.Node{ID: "db-2", Zone: "eu-2"}, Value: &store{"10.0.0.12:5432"}},
+	caches, err := shard.NewMap([]shard.Entry[*client]{
+		{Node: shard.Node{ID: "cache-0", Zone: "eu-1"}, Value: &client{"10.0.0.10:11211"}},
+		{Node: shard.Node{ID: "cache-1", Zone: "eu-2"}, Value: &client{"10.0.0.11:11211"}},
+		{Node: shard.Node{ID: "cache-2", Zone: "eu-2"}, Value: &client{"10.0.0.12:11211"}},
 	}, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	for _, user := range []string{"alice", "bob", "carol"} {
-		home, err := stores.Get(user)
+		home, err := caches.Get(user)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -28,24 +28,24 @@ func Example() {
 	}
 
 	// A node more: what moves is known beforehand.
-	larger := append(stores.Entries(), shard.Entry[*store]{
-		Node: shard.Node{ID: "db-3", Zone: "eu-1"}, Value: &store{"10.0.0.13:5432"},
+	larger := append(caches.Entries(), shard.Entry[*client]{
+		Node: shard.Node{ID: "cache-3", Zone: "eu-1"}, Value: &client{"10.0.0.13:11211"},
 	})
-	difference, err := stores.Preview(larger)
+	difference, err := caches.Preview(larger)
 	if err != nil {
 		log.Fatal(err)
 	}
 	for _, flow := range difference.Flows {
 		fmt.Printf("%s -> %s: %.0f%%\n", flow.From, flow.To, 100*flow.Share)
 	}
-	if err := stores.Set(larger); err != nil {
+	if err := caches.Set(larger); err != nil {
 		log.Fatal(err)
 	}
 	// Output:
-	// alice is at 10.0.0.11:5432
-	// bob is at 10.0.0.10:5432
-	// carol is at 10.0.0.10:5432
-	// db-1 -> db-3: 10%
-	// db-0 -> db-3: 8%
-	// db-2 -> db-3: 7%
+	// alice is at 10.0.0.10:11211
+	// bob is at 10.0.0.11:11211
+	// carol is at 10.0.0.10:11211
+	// cache-2 -> cache-3: 8%
+	// cache-0 -> cache-3: 8%
+	// cache-1 -> cache-3: 6%
 }

@@ -103,8 +103,9 @@ func (g *gate) busy() int {
 	return g.writers
 }
 
-// drained waits until no writes, or after the switch no reads, are at the old home.
-func (g *gate) drained(ctx context.Context) error {
+// drained waits until no writes, or after the switch no reads, are at the old home, or
+// until ctx ends, and returns how many are left there.
+func (g *gate) drained(ctx context.Context) int {
 	g.mu.Lock()
 	var idle chan struct{}
 	if g.busy() > 0 {
@@ -113,13 +114,15 @@ func (g *gate) drained(ctx context.Context) error {
 	g.idle = idle
 	g.mu.Unlock()
 	if idle == nil {
-		return nil
+		return 0
 	}
 	select {
 	case <-idle:
-		return nil
+		return 0
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.busy()
 	}
 }
 

@@ -33,8 +33,8 @@ type HotOptions struct {
 	// a key is hot. It stays so until its share falls below half of that. Zero means
 	// 0.01.
 	Above float64
-	// Nodes is the number of nodes over which a hot key is spread, at least 1. Zero
-	// means 2.
+	// Nodes is the number of nodes over which a hot key is spread, at least 1: the first
+	// so many in its order of preference, or all if there are fewer. Zero means 2.
 	Nodes int
 }
 
@@ -60,7 +60,7 @@ type Hot struct {
 	secret uint64
 	shift  uint8
 	above  float64
-	nodes  uint64
+	nodes  int
 	sets   []hotSet
 	total  atomic.Uint64 // keys observed
 }
@@ -105,51 +105,66 @@ func NewHot(o *HotOptions) (*Hot, error) {
 		secret: rand.Uint64(),
 		shift:  uint8(64 - width),
 		above:  cmp.Or(o.Above, 0.01),
-		nodes:  uint64(cmp.Or(o.Nodes, 2)),
+		nodes:  cmp.Or(o.Nodes, 2),
 		sets:   make([]hotSet, 1<<width),
 	}, nil
 }
 
 // Observe counts a key by its [Hash] and returns the place, in the table's order
-// of preference, of the node to ask: 0, the key's own, unless it is hot; else 0 to
-// HotOptions.Nodes-1 in turn. It does not allocate.
-func (h *Hot) Observe(hash uint64) (place int) {
-	total := h.total.Add(1)
-	epoch := total / hotWindow
+// of preference, of the node to ask: 0, the key's own, unless it is hot; else one of 0
+// to HotOptions.Nodes-1, as if drawn at random. It does not allocate.
+func (h *Hot) Observe(hash uint64) (place int) { return h.place(hash, h.nodes) }
+
+// place is Observe for what is spread over so many nodes, or fewer.
+func (h *Hot) place(hash uint64, nodes int) int {
+	count, hot := h.count(hash)
+	if !hot {
+		return 0
+	}
+	// Calls of all kinds raise the count, so that it may be even in all of one kind.
+	// Scrambled, it has no such pattern.
+	return scale(mix(uint64(count)), min(h.nodes, nodes))
+}
+
+// count counts a key, and returns its new count and whether it is hot.
+func (h *Hot) count(hash uint64) (count int64, hot bool) {
+	epoch := h.total.Add(1) / hotWindow
 	s := h.set(hash)
 	if s.epoch.Load() < epoch && s.mu.TryLock() {
 		s.halve(epoch)
 		s.mu.Unlock()
 	}
+	at := s.epoch.Load()
 	for i := range s.cells {
 		c := &s.cells[i]
 		if c.hash.Load() != hash {
 			continue
 		}
-		count := c.count.Load()
-		if count == 0 {
+		if c.count.Load() == 0 {
 			continue // a free cell, and the hash is zero
 		}
 		count = c.count.Add(1)
-		if !h.decide(c, count, total) {
-			return 0
+		hot = c.hot.Load()
+		// The total is read after the count, so that it holds all that the count does.
+		// A count that may have been halved since then says nothing.
+		if total := h.total.Load(); s.epoch.Load() == at {
+			hot = h.decide(c, count, total, at)
 		}
-		return int(uint64(count) % h.nodes)
+		return count, hot
 	}
 	if s.mu.TryLock() { // else the key is a rare one, or comes again
-		s.halve(epoch)
 		s.insert(hash)
 		s.mu.Unlock()
 	}
-	return 0
+	return 0, false
 }
 
 // set returns the set of a hash.
 func (h *Hot) set(hash uint64) *hotSet { return &h.sets[mix(hash^h.secret)>>h.shift] }
 
-// decide says whether the key of c is hot.
-func (h *Hot) decide(c *hotCell, count int64, total uint64) bool {
-	share := float64(count-c.over.Load()) / recent(total)
+// decide says whether the key of c is hot, by a count that was halved up to an epoch.
+func (h *Hot) decide(c *hotCell, count int64, total, epoch uint64) bool {
+	share := float64(count-c.over.Load()) / recent(total, epoch)
 	hot := c.hot.Load()
 	switch {
 	case hot && share < h.above/2:
@@ -162,11 +177,11 @@ func (h *Hot) decide(c *hotCell, count int64, total uint64) bool {
 	return hot
 }
 
-// recent returns how much of a total is left when it is halved as counts are: all
-// of this window, half of the one before, a quarter of the one before that.
-func recent(total uint64) float64 {
-	epochs, rest := total/hotWindow, total%hotWindow
-	return float64(max(1, rest+hotWindow-hotWindow>>min(epochs, 63)))
+// recent returns how much of a total is left when it is halved as counts are that
+// have been halved up to an epoch: all since that began, half of the window before,
+// a quarter of the one before that.
+func recent(total, epoch uint64) float64 {
+	return float64(max(1, total-epoch*hotWindow+hotWindow-hotWindow>>min(epoch, 63)))
 }
 
 // halve brings the counts up to an epoch, while mu is held.
@@ -229,33 +244,37 @@ type HotStats struct {
 // It reads the whole sketch, a few microseconds by default.
 func (h *Hot) Stats() HotStats {
 	stats := HotStats{Observed: h.total.Load()}
-	epoch := stats.Observed / hotWindow
 	for i := range h.sets {
-		s := &h.sets[i]
-		if s.epoch.Load() < epoch && s.mu.TryLock() { // nobody has asked for its keys for long
-			s.halve(epoch)
-			s.mu.Unlock()
-		}
-		for j := range s.cells {
-			c := &s.cells[j]
-			count := c.count.Load()
-			if count == 0 {
-				continue
-			}
-			k := HotKey{
-				Hash:   c.hash.Load(),
-				Share:  float64(count-c.over.Load()) / recent(stats.Observed),
-				Spread: h.decide(c, count, stats.Observed),
-			}
-			if k.Spread {
-				stats.Spread++
-			}
-			stats.Hottest = append(stats.Hottest, k)
-		}
+		stats.add(h, &h.sets[i])
 	}
 	slices.SortFunc(stats.Hottest, func(a, b HotKey) int {
 		return cmp.Or(cmp.Compare(b.Share, a.Share), cmp.Compare(a.Hash, b.Hash))
 	})
 	stats.Hottest = slices.Clone(stats.Hottest[:min(hotRanks, len(stats.Hottest))])
 	return stats
+}
+
+// add adds the keys of a set. Who observes one of them does not wait meanwhile.
+func (stats *HotStats) add(h *Hot, s *hotSet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch := h.total.Load() / hotWindow
+	s.halve(epoch) // nobody may have asked for its keys for long
+	for i := range s.cells {
+		c := &s.cells[i]
+		count := c.count.Load()
+		if count == 0 {
+			continue
+		}
+		total := h.total.Load()
+		k := HotKey{
+			Hash:   c.hash.Load(),
+			Share:  float64(count-c.over.Load()) / recent(total, s.epoch.Load()),
+			Spread: h.decide(c, count, total, s.epoch.Load()),
+		}
+		if k.Spread {
+			stats.Spread++
+		}
+		stats.Hottest = append(stats.Hottest, k)
+	}
 }

@@ -24,14 +24,20 @@ var ErrMissingKey = errors.New("shard: request has no key")
 // HandlerOptions are the settings of a [Handler]. The zero value of each field is
 // its default.
 type HandlerOptions struct {
+	// Name is the name of the handler in metrics, layers and refusals: 1 to 64
+	// printable ASCII characters. Handlers over one map need names of their own, or
+	// their series would be the same. Zero means the name of the map.
+	Name string
+
 	// MissingKey says what is done with a request that has no key. Zero means
 	// [key.MissingRefused]: it is answered 400. Under [key.MissingAdmitted] it goes to
 	// Fallback, and under [key.MissingShared] to the node of the empty key, with all
 	// others that have none.
 	MissingKey key.Missing
 
-	// Spread routes by [Map.Spread]: requests of hot keys go to several nodes. Zero
-	// means that every request goes to the node of its key.
+	// Spread routes by [Map.Spread]: requests of hot keys go to several nodes. It needs
+	// a map with MapOptions.Hot. Zero means that every request goes to the node of its
+	// key.
 	Spread bool
 
 	// RetryAfter is what a client is told to wait when there is no node, sent in
@@ -59,6 +65,7 @@ type HandlerOptions struct {
 //
 // It is safe for concurrent use. Use [NewHandler].
 type Handler struct {
+	name      string
 	upstreams *Map[http.Handler]
 	key       key.Func
 	o         HandlerOptions
@@ -81,6 +88,14 @@ func NewHandler(upstreams *Map[http.Handler], by key.Func, o *HandlerOptions) (*
 	if upstreams == nil {
 		errs = append(errs, errors.New("shard: upstreams is nil, want a Map"))
 	}
+	name, nameErr := checkName("HandlerOptions.Name", o.Name)
+	errs = append(errs, nameErr)
+	if o.Name == "" && upstreams != nil {
+		name = upstreams.name
+	}
+	if o.Spread && upstreams != nil && upstreams.hot == nil {
+		errs = append(errs, errors.New("shard: HandlerOptions.Spread is true, want upstreams with MapOptions.Hot: without it nothing is spread"))
+	}
 	if by == nil {
 		errs = append(errs, errors.New("shard: by is nil, want the Func that finds the key of a request"))
 	}
@@ -97,13 +112,13 @@ func NewHandler(upstreams *Map[http.Handler], by key.Func, o *HandlerOptions) (*
 			errs = append(errs, errors.New("shard: HandlerOptions.Fallback is set, want also Skip or MissingAdmitted"))
 		}
 	}
-	h := &Handler{upstreams: upstreams, key: by, o: *o}
+	h := &Handler{name: name, upstreams: upstreams, key: by, o: *o}
 	h.o.RetryAfter = cmp.Or(o.RetryAfter, time.Second)
 	errs = append(errs, h.prepareProblems())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	h.rejection = &uprung.Rejection{Kind: layerKind, Name: upstreams.name, Reason: ErrNoNodes, RetryAfter: h.o.RetryAfter}
+	h.rejection = &uprung.Rejection{Kind: layerKind, Name: name, Reason: ErrNoNodes, RetryAfter: h.o.RetryAfter}
 	h.settings = []uprung.Setting{
 		{Name: "MissingKey", Value: o.MissingKey.String(), Default: o.MissingKey == key.MissingRefused},
 		{Name: "Spread", Value: strconv.FormatBool(o.Spread), Default: !o.Spread},
@@ -200,5 +215,5 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 // back ends here, since from here there are several ways on.
 func (h *Handler) Layer() uprung.Layer {
 	nodes := uprung.Setting{Name: "Nodes", Value: strconv.Itoa(len(h.upstreams.current.Load().entries))}
-	return uprung.Layer{Kind: layerKind, Name: h.upstreams.name, Settings: append([]uprung.Setting{nodes}, h.settings...)}
+	return uprung.Layer{Kind: layerKind, Name: h.name, Settings: append([]uprung.Setting{nodes}, h.settings...)}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -46,7 +47,11 @@ func get(h http.Handler, user string) *httptest.ResponseRecorder {
 
 func TestHandlerRoutesByKey(t *testing.T) {
 	t.Parallel()
-	m := upstreams(t, "a", "b", "c", "d")
+	var entries []shard.Entry[http.Handler]
+	for _, id := range []string{"a", "b", "c", "d"} {
+		entries = append(entries, shard.Entry[http.Handler]{Node: shard.Node{ID: id}, Value: says(id)})
+	}
+	m := uprung.Must(shard.NewMap(entries, &shard.MapOptions{Hot: uprung.Must(shard.NewHot(nil))}))
 	for _, o := range []*shard.HandlerOptions{nil, {Spread: true}} {
 		h := uprung.Must(shard.NewHandler(m, byUser, o))
 		seen := make(map[string]bool)
@@ -67,6 +72,30 @@ func TestHandlerRoutesByKey(t *testing.T) {
 		}
 		if got, want := h.Stats(), (shard.HandlerStats{Routed: 100}); got != want {
 			t.Errorf("stats are %+v, want %+v", got, want)
+		}
+	}
+}
+
+// Under Spread, and only there, what is asked for too often goes to several nodes.
+func TestHandlerSpreadsWhatIsHot(t *testing.T) {
+	t.Parallel()
+	hot := uprung.Must(shard.NewHot(nil))
+	var entries []shard.Entry[http.Handler]
+	for _, id := range []string{"a", "b", "c", "d"} {
+		entries = append(entries, shard.Entry[http.Handler]{Node: shard.Node{ID: id}, Value: says(id)})
+	}
+	m := uprung.Must(shard.NewMap(entries, &shard.MapOptions{Hot: hot}))
+	for range 10_000 {
+		hot.Observe(shard.Hash("alice"))
+	}
+	for spread, want := range map[bool]int{false: 1, true: 2} {
+		h := uprung.Must(shard.NewHandler(m, byUser, &shard.HandlerOptions{Spread: spread}))
+		seen := make(map[string]bool)
+		for range 100 {
+			seen[get(h, "alice").Body.String()] = true
+		}
+		if len(seen) != want {
+			t.Errorf("Spread %t: %v answered, want %d of them", spread, seen, want)
 		}
 	}
 }
@@ -147,6 +176,9 @@ func TestHandlerRefused(t *testing.T) {
 	}
 	w := get(h, "alice")
 	rejection, ok := errors.AsType[*uprung.Rejection](got)
+	if admin := uprung.Must(shard.NewHandler(m, byUser, &shard.HandlerOptions{Name: "admin"})).Layer(); admin.Name != "admin" {
+		t.Errorf("the layer is %q, want admin", admin.Name)
+	}
 	if !ok || !errors.Is(got, shard.ErrNoNodes) || rejection.Kind != "shard" || rejection.Name != "carts" || rejection.RetryAfter != time.Second {
 		t.Errorf("without nodes: %#v, want a rejection for %v", got, shard.ErrNoNodes)
 	}
@@ -167,6 +199,11 @@ func TestNewHandlerNamesWhatIsWrong(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want one that says %q", err, want)
 		}
+	}
+	if _, err := shard.NewHandler(upstreams(t), byUser, &shard.HandlerOptions{Spread: true, Name: "\n"}); err == nil || err.Error() !=
+		`shard: HandlerOptions.Name is "\n", want 1 to 64 printable ASCII characters
+shard: HandlerOptions.Spread is true, want upstreams with MapOptions.Hot: without it nothing is spread` {
+		t.Errorf("error is %v, want one about the Name and a Spread that does nothing", err)
 	}
 	if _, err := shard.NewHandler(upstreams(t), byUser, &shard.HandlerOptions{Fallback: says("")}); err == nil || !strings.Contains(err.Error(), "Fallback is set") {
 		t.Errorf("error is %v, want one about a Fallback that nothing reaches", err)
@@ -196,21 +233,31 @@ func TestHandlerIsDescribed(t *testing.T) {
 
 func TestHandlerMetrics(t *testing.T) {
 	t.Parallel()
-	h := uprung.Must(shard.NewHandler(upstreams(t, "a"), byUser, nil))
+	m := upstreams(t, "a")
+	h := uprung.Must(shard.NewHandler(m, byUser, nil))
+	admin := uprung.Must(shard.NewHandler(m, byUser, &shard.HandlerOptions{Name: "admin"}))
 	get(h, "alice")
 	get(h, "bob")
 	get(h, "")
-	got := make(map[string]float64)
-	for m := range h.Metrics {
-		if m.Name != "uprung_shard_requests_total" || m.Type != uprung.Counter || m.Labels[0].Value != "carts" {
-			t.Errorf("metric %+v", m)
+	get(admin, "root")
+	got := make(map[[2]string]float64)
+	for _, h := range []*shard.Handler{h, admin} {
+		for m := range h.Metrics {
+			labels := m.Labels
+			if m.Name != "uprung_shard_requests_total" || m.Type != uprung.Counter || len(labels) != 3 ||
+				labels[0] != (uprung.Label{Name: "map", Value: "carts"}) || labels[1].Name != "handler" || labels[2].Name != "outcome" {
+				t.Errorf("metric %+v", m)
+				continue
+			}
+			got[[2]string{labels[1].Value, labels[2].Value}] += m.Value
 		}
-		got[m.Labels[1].Value] = m.Value
 	}
-	for outcome, want := range map[string]float64{"routed": 2, "fallback": 0, "no_nodes": 0, "missing_key": 1} {
-		if got[outcome] != want {
-			t.Errorf("%s is %v, want %v", outcome, got[outcome], want)
-		}
+	want := map[[2]string]float64{
+		{"carts", "routed"}: 2, {"carts", "fallback"}: 0, {"carts", "no_nodes"}: 0, {"carts", "missing_key"}: 1,
+		{"admin", "routed"}: 1, {"admin", "fallback"}: 0, {"admin", "no_nodes"}: 0, {"admin", "missing_key"}: 0,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 	for range h.Metrics {
 		break // and no more is yielded

@@ -27,8 +27,9 @@ type Jump struct {
 	order []uint16 // number of a node to its index
 }
 
-// NewJump makes a table of nodes, whose weights are 0 or 1. The error names every
-// node that is wrong.
+// NewJump makes a table of nodes, whose weights are 0 or 1. It knows nothing of an
+// earlier table: Add and Remove refuse what would move keys between nodes that stay, and
+// NewJump does not. The error names every node that is wrong.
 func NewJump(nodes []Node) (*Jump, error) {
 	var errs []error
 	for i, n := range nodes {

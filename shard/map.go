@@ -12,7 +12,6 @@ import (
 // ErrNoNodes is the error of every lookup in a [Map] that has no entries.
 var ErrNoNodes = errors.New("shard: no nodes")
 
-// errMismatch is the error for a MapOptions.Table that does not keep its promise.
 var errMismatch = errors.New("shard: MapOptions.Table returned a table of other nodes than it was given")
 
 // Entry is a node and what is reached there: a *sql.DB, an [http.Handler], a
@@ -30,10 +29,14 @@ type MapOptions struct {
 	Name string
 
 	// Table builds the table of nodes, of which there is at least one. What it
-	// returns must have just these nodes and never change. It is called by [NewMap],
-	// [Map.Set] and [Map.Preview], and concurrently if they are. The table that is to
-	// be replaced is previous, for those that are derived from one another, such as
-	// by [Slots.Rebalance]; it is nil if there is none. Nil means a [Ring] with its
+	// returns must have just these nodes, with their weights, of which none is zero,
+	// and never change. It is called by [NewMap], [Map.Set] and [Map.Preview], and
+	// concurrently if they are.
+	//
+	// The table that is to be replaced is previous; it is nil if there is none.
+	// Constructors know nothing of it: [NewSlots] assigns all slots anew, and [NewJump]
+	// numbers all nodes anew, whatever that moves. Derive theirs from previous, by
+	// [Slots.Rebalance], or [Jump.Add] and [Jump.Remove]. Nil means a [Ring] with its
 	// defaults.
 	Table func(nodes []Node, previous Table) (Table, error)
 
@@ -50,7 +53,7 @@ type MapOptions struct {
 //
 // A Map without entries is valid, and every lookup in it is [ErrNoNodes].
 //
-// A Map is safe for concurrent use. Use [NewMap].
+// A Map is safe for concurrent use. Use [NewMap]: every call on the zero Map panics.
 type Map[T any] struct {
 	name  string
 	build func([]Node, Table) (Table, error)
@@ -131,8 +134,8 @@ func (m *Map[T]) snapshot(entries []Entry[T], previous Table) (*snapshot[T], err
 	if err != nil {
 		return nil, err
 	}
-	if table == nil {
-		return nil, errMismatch
+	if err := checkTable("MapOptions.Table returned", table); err != nil {
+		return nil, err
 	}
 	s.table = table
 	if !slices.EqualFunc(table.Nodes(), s.entries, func(n Node, e Entry[T]) bool { return n.ID == e.Node.ID }) {
@@ -163,6 +166,10 @@ func (s *snapshot[T]) number() {
 // changes nothing and returns the error of the table. Of calls that overlap, one
 // prevails as a whole. No entries leave the map empty: who takes them from a
 // discovery that may fail should not hand on its failures as emptiness.
+//
+// Set moves no data. From then on a key is looked for at its new node, whether or not
+// what is stored has come along: a cache fills itself, and for a store a [Mover] comes
+// first.
 //
 // The values that are no longer in the map are the caller's to close; readers may
 // still be using what they got before.
@@ -215,6 +222,17 @@ func (m *Map[T]) Entry(key string) (Entry[T], error) {
 	return s.entries[node], nil
 }
 
+// Node returns the entry of the node with this ID, such as that of a [Lease] or the
+// home that a [Mover] names, and whether there is one. It does not allocate.
+func (m *Map[T]) Node(id string) (Entry[T], bool) {
+	entries := m.current.Load().entries
+	at, found := slices.BinarySearchFunc(entries, id, func(e Entry[T], id string) int { return strings.Compare(e.Node.ID, id) })
+	if !found {
+		return Entry[T]{}, false
+	}
+	return entries[at], true
+}
+
 // home finds the node of a key.
 func (m *Map[T]) home(key string) (*snapshot[T], int, error) {
 	s := m.current.Load()
@@ -228,11 +246,11 @@ func (m *Map[T]) home(key string) (*snapshot[T], int, error) {
 	return s, s.table.Lookup(hash), nil
 }
 
-// Spread is [Map.Get], except that a key that MapOptions.Hot holds to be hot goes
-// in turn to each of the first nodes in its order of preference. It is for what
-// every node can answer, such as a read of what is cached or replicated there;
-// writes and reads that must see them go through Get. For keys that are not hot,
-// it does not allocate.
+// Spread is [Map.Get], except that a key that MapOptions.Hot holds to be hot goes,
+// as if drawn at random, to one of the nodes that [Map.GetN] returns for it and
+// HotOptions.Nodes, to each as often as to the others. It is for what all of these can
+// answer, such as a read of what is cached or replicated there; writes and reads that
+// must see them go through Get. It does not allocate if the table's Walk does not.
 func (m *Map[T]) Spread(key string) (T, error) {
 	var none T
 	s := m.current.Load()
@@ -241,21 +259,20 @@ func (m *Map[T]) Spread(key string) (T, error) {
 	}
 	hash := Hash(key)
 	if m.hot != nil {
-		if place := m.hot.Observe(hash) % len(s.entries); place > 0 {
-			return s.entries[m.place(s.table, hash, place)].Value, nil
+		if place := m.hot.place(hash, len(s.entries)); place > 0 {
+			return s.entries[m.place(s, hash, place)].Value, nil
 		}
 	}
 	return s.entries[s.table.Lookup(hash)].Value, nil
 }
 
-// place returns the node that stands at a place, from 0, in the order of
-// preference.
-func (m *Map[T]) place(table Table, hash uint64, place int) int {
+// place returns the node that stands at a place, from 0, in the order of GetN.
+func (m *Map[T]) place(s *snapshot[T], hash uint64, place int) int {
 	w := m.walks.Get().(*walk)
 	defer m.walks.Put(w)
-	w.begin(nil, 0, place+1)
-	table.Walk(hash, w.visit)
-	return w.picked[len(w.picked)-1]
+	w.begin(s.zone, s.zones, place+1)
+	s.table.Walk(hash, w.visit)
+	return w.all()[place]
 }
 
 // GetN appends to dst the entries of n distinct nodes for key, or of all nodes if

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,12 +112,18 @@ func TestMapRefusesWhatIsWrongAndKeepsWhatItHad(t *testing.T) {
 	if got := len(m.Entries()); got != 3 {
 		t.Errorf("%d entries after a Set that failed, want 3", got)
 	}
-	for name, table := range map[string]func([]Node, Table) (Table, error){
-		"nil":   func([]Node, Table) (Table, error) { return nil, nil },
-		"other": func([]Node, Table) (Table, error) { return NewRing(numbered(2), nil) },
+	var none *Ring
+	three, two := mustRing(t, numbered(3), nil), mustRing(t, numbered(2), nil)
+	for want, table := range map[string]Table{
+		"shard: MapOptions.Table returned nil, want a table with nodes":                               nil,
+		"shard: MapOptions.Table returned a nil *shard.Ring, want a table with nodes":                 none,
+		"shard: MapOptions.Table returned a *shard.Slots without nodes, want one with nodes":          &Slots{},
+		"shard: MapOptions.Table returned a shard.weightless with node-0 of weight 0, want 1 or more": weightless{three},
+		"shard: MapOptions.Table returned a table of other nodes than it was given":                   two,
 	} {
-		if _, err := NewMap(valued(3), &MapOptions{Table: table}); !errors.Is(err, errMismatch) {
-			t.Errorf("%s: error is %v, want %v", name, err, errMismatch)
+		_, err := NewMap(valued(3), &MapOptions{Table: func([]Node, Table) (Table, error) { return table, nil }})
+		if err == nil || err.Error() != want {
+			t.Errorf("error is %v, want %s", err, want)
 		}
 	}
 	_, err := NewMap(bad, &MapOptions{Name: "naïve"})
@@ -158,6 +165,64 @@ func TestMapDerivesTablesFromThePrevious(t *testing.T) {
 	wg.Wait()
 	if got := m.Stats(); got.Sets != 4 || got.Nodes < 11 || got.Nodes > 14 {
 		t.Errorf("stats are %+v, want 4 sets and 11 to 14 nodes", got)
+	}
+}
+
+// Of changes that overlap, each is derived from the table that it takes the place of.
+func TestSetIsDerivedFromWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	type link struct{ Table }
+	var previous sync.Map // of each table
+	m := mustMap(t, valued(2), &MapOptions{Table: func(nodes []Node, before Table) (Table, error) {
+		ring, err := NewRing(nodes, &RingOptions{Points: 1})
+		if err != nil {
+			return nil, err
+		}
+		table := &link{ring}
+		previous.Store(table, before)
+		runtime.Gosched()
+		return table, nil
+	}})
+	const workers, each = 4, 100
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for range each {
+				if err := m.Set(valued(2)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	sets := -1 // the first table is that of NewMap
+	for at := m.Table(); at != nil; sets++ {
+		before, _ := previous.Load(at)
+		at, _ = before.(Table)
+	}
+	if sets != workers*each {
+		t.Errorf("%d tables were derived from one another, want %d", sets, workers*each)
+	}
+}
+
+func TestMapFindsNodesByID(t *testing.T) {
+	t.Parallel()
+	m := mustMap(t, valued(12), nil)
+	for _, want := range m.Entries() {
+		if got, ok := m.Node(want.Node.ID); !ok || got != want {
+			t.Errorf("Node(%q) = %v, %t, want %v", want.Node.ID, got, ok, want)
+		}
+	}
+	for _, id := range []string{"", "node-12", "node-", "zzz"} {
+		if got, ok := m.Node(id); ok || got != (Entry[int]{}) {
+			t.Errorf("Node(%q) = %v, %t, want none", id, got, ok)
+		}
+	}
+	if err := m.Set(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := m.Node("node-0"); ok {
+		t.Error("a map without entries has node-0")
 	}
 }
 
@@ -281,15 +346,43 @@ func TestMapDoesNotAllocate(t *testing.T) {
 		}
 		m := mustMap(t, entries, o)
 		dst := make([]Entry[int], 0, 3)
+		for range hotLeast {
+			_, _ = m.Get("a-hot-key")
+		}
 		for call, f := range map[string]func(){
-			"Get":    func() { _, _ = m.Get("some-key-of-size") },
-			"Entry":  func() { _, _ = m.Entry("some-key-of-size") },
-			"Spread": func() { _, _ = m.Spread("some-key-of-size") },
-			"GetN":   func() { _, _ = m.GetN(dst, "some-key-of-size", 3) },
+			"Get":           func() { _, _ = m.Get("some-key-of-size") },
+			"Entry":         func() { _, _ = m.Entry("some-key-of-size") },
+			"Spread":        func() { _, _ = m.Spread("some-key-of-size") },
+			"Spread of hot": func() { _, _ = m.Spread("a-hot-key") },
+			"GetN":          func() { _, _ = m.GetN(dst, "some-key-of-size", 3) },
+			"Node":          func() { _, _ = m.Node("node-7") },
 		} {
 			if got := testing.AllocsPerRun(1000, f); got != 0 {
 				t.Errorf("%s, %s: %v allocations, want 0", name, call, got)
 			}
+		}
+	}
+}
+
+// A walk keeps the room that it has grown to, however many nodes are asked for. It is
+// looked at without its pool, which may be empty.
+func TestWalkDoesNotAllocateTwice(t *testing.T) {
+	zone := make([]int, 100)
+	for node := range zone {
+		zone[node] = node % 2
+	}
+	for _, n := range []int{3, 9, 20, 100} {
+		w := newWalk()
+		got := testing.AllocsPerRun(10, func() {
+			w.begin(zone, 2, n)
+			for node := 0; w.visit(node) && node < len(zone)-1; node++ {
+			}
+			if got := len(w.all()); got != n {
+				t.Fatalf("got %d nodes, want %d", got, n)
+			}
+		})
+		if got != 0 {
+			t.Errorf("%d nodes: %v allocations, want 0", n, got)
 		}
 	}
 }

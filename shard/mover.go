@@ -14,10 +14,7 @@ import (
 // not known. The write was not made, and works again once a Save has succeeded.
 var ErrPaused = errors.New("shard: range is paused until its checkpoint is saved")
 
-var (
-	errPauseTooShort = errors.New("shard: range could not be moved within the write pause")
-	errRunning       = errors.New("shard: Run is running already")
-)
+var errRunning = errors.New("shard: Run is running already")
 
 // Checkpoint keeps the progress of a [Mover] across a crash: in a file, or a row of
 // a database. Its methods are not called concurrently.
@@ -40,7 +37,7 @@ type Pass struct {
 	// made before a crash perhaps, and of a time when the range was there before.
 	Round int
 	// Final says that no write to the range is in flight and that none begins. The
-	// context ends with the pause.
+	// context ends at half of MoverOptions.Pause: what is not copied by then is not.
 	Final bool
 }
 
@@ -61,11 +58,20 @@ type Pass struct {
 // pass follows. How later rounds find what has changed is up to the function: by
 // comparing everything, by a log of changes, or by version columns together with
 // tombstones that are kept at least until the range has moved.
+//
+// A store finds the keys of a range by their hashes, in an indexed column that each
+// write sets. In SQL, whose integers are signed, int64(Hash(key)^1<<63) keeps the order
+// of the hashes:
+//
+//	WHERE hash BETWEEN $1 AND $2 -- int64(p.First^1<<63), int64(p.Last^1<<63)
 type CopyFunc func(ctx context.Context, p Pass) (changed int, err error)
 
 // MoverOptions are the settings of a [Mover]. The zero value of each field is its
 // default.
 type MoverOptions struct {
+	// Name is the name in metrics: 1 to 64 printable ASCII characters. Zero means
+	// "default".
+	Name string
 	// Cleanup deletes the keys of a range at From, when it has moved and all reads
 	// there are released. It is called again if it returns an error, or if the
 	// process crashes before that it was done is saved. Nil means that nothing is
@@ -77,14 +83,17 @@ type MoverOptions struct {
 	// Rounds is the number of rounds within which the delta must become small, or
 	// else the range is put off. Zero means 100.
 	Rounds int
-	// Pause is the longest time that a write to the moving range waits, and the time
-	// for each Save and for reads to be released before Cleanup. Zero means 1s.
+	// Pause is the longest time that a write to the moving range waits. The first half of
+	// it is for the writes in flight to be released and for the final pass; if these take
+	// longer, the range stays at its old home. The rest is for Save, and writes get
+	// [ErrPaused] only if that takes longer. Pause is also the time for each Save, and for
+	// reads to be released before Cleanup. Zero means 1s.
 	Pause time.Duration
 	// Retry is the time before ranges that could not be moved are tried again, after
 	// all others were. Zero means 1s.
 	Retry time.Duration
-	// Attempts is how often that is done in a call of Run before it gives up. Zero
-	// means 10.
+	// Attempts is how many times in all, the first included, a call of Run goes through
+	// the ranges that are left before it gives up. Zero means 10.
 	Attempts int
 }
 
@@ -100,9 +109,10 @@ type MoverOptions struct {
 //
 //   - Every read and write of keys in these nodes goes to the home that this Mover
 //     names, and is released when it has ended: a write when it can no longer take
-//     effect. This begins before Run is called and ends after it has returned nil.
-//     There is one Mover, in one process: with several processes that write, they
-//     send their writes through one of them, or stop.
+//     effect. This begins before Run is called, by when every write that began in
+//     another way has ended, be it under an earlier Mover, and ends after Run has
+//     returned nil. There is one Mover, in one process: with several processes that
+//     write, they send their writes through one of them, or stop.
 //   - The [CopyFunc] and the [Checkpoint] keep their contracts.
 //   - After a crash, the Mover is made anew from the same plan and the same
 //     checkpoint, when no write of the process that crashed is still on its way.
@@ -110,6 +120,7 @@ type MoverOptions struct {
 // A Mover is safe for concurrent use, apart from Run. It starts no goroutine. Use
 // [NewMover].
 type Mover struct {
+	name       string
 	plan       *Plan
 	copy       CopyFunc
 	checkpoint Checkpoint
@@ -124,13 +135,16 @@ type Mover struct {
 // NewMover returns a mover that goes on where the checkpoint says. Nil options are
 // the defaults. Unlike other constructors it does I/O, one Load: before it, where
 // keys are is not known, and a Mover that could be asked then would be wrong. It is
-// an error if the checkpoint belongs to another plan, or is damaged.
+// an error if the checkpoint belongs to another plan, or is damaged. An empty one is
+// the beginning of any: each plan has a checkpoint of its own.
 func NewMover(ctx context.Context, plan *Plan, copier CopyFunc, checkpoint Checkpoint, o *MoverOptions) (*Mover, error) {
 	m := &Mover{plan: plan, copy: copier, checkpoint: checkpoint}
 	if o != nil {
 		m.o = *o
 	}
-	var errs []error
+	name, nameErr := checkName("MoverOptions.Name", m.o.Name)
+	m.name = name
+	errs := []error{nameErr}
 	if plan == nil {
 		errs = append(errs, errors.New("shard: plan is nil, want a plan"))
 	}
@@ -180,7 +194,8 @@ func NewMover(ctx context.Context, plan *Plan, copier CopyFunc, checkpoint Check
 
 // Read returns the ID of the node where keys of this hash are read. The caller calls
 // release once, when the read has ended: until then its keys are not deleted there.
-// Read does not wait and does not allocate.
+// A second call counts for another read, under which they are then deleted, and
+// panics if there is none. Read does not wait and does not allocate.
 func (m *Mover) Read(hash uint64) (home string, release func()) {
 	i := m.plan.step(hash)
 	if i < 0 {
@@ -195,7 +210,9 @@ func (m *Mover) Read(hash uint64) (home string, release func()) {
 // Write returns the ID of the node where keys of this hash are written and deleted,
 // and where they are read if a write depends on it. The caller calls release once,
 // when the write can no longer take effect: not when the caller has lost patience,
-// but when the store has answered or the connection is known to be dead.
+// but when the store has answered or the connection is known to be dead. A second call
+// of release counts for another write, for which the final pass then does not wait, so
+// that it is lost though it was acknowledged; it panics only if there is none.
 //
 // While writes to the range are paused it waits, until ctx ends or for
 // MoverOptions.Pause, and in one case the answer is then [ErrPaused]. On an error
@@ -240,7 +257,7 @@ func (m *Mover) Run(ctx context.Context) error {
 	// A checkpoint that cannot be saved is noticed before any write is paused.
 	// And a range whose switch was not known to be saved is now known to be.
 	if err := m.save(ctx); err != nil {
-		return err
+		return fmt.Errorf("shard: %w", err)
 	}
 	for i := range m.gates {
 		m.gates[i].unstick()
@@ -250,7 +267,7 @@ func (m *Mover) Run(ctx context.Context) error {
 		for i := range m.gates {
 			err := m.advance(ctx, i)
 			if ctx.Err() != nil && !m.done(i) {
-				return errors.Join(fmt.Errorf("shard: move stopped: %w", ctx.Err()), err)
+				return stopped(ctx, err)
 			}
 			if err != nil {
 				failed, last = failed+1, err
@@ -260,12 +277,48 @@ func (m *Mover) Run(ctx context.Context) error {
 			return nil
 		}
 		if attempt == m.o.Attempts {
-			return fmt.Errorf("shard: %d of %d ranges not done after %d attempts, lastly: %w", failed, len(m.gates), attempt, last)
+			return fmt.Errorf("shard: %d of %s not done in %s, lastly: %w",
+				failed, counted(len(m.gates), "range"), counted(attempt, "attempt"), last)
 		}
-		if err := sleep(ctx, m.o.Retry); err != nil {
-			return errors.Join(fmt.Errorf("shard: move stopped: %w", err), last)
+		if sleep(ctx, m.o.Retry) != nil {
+			return stopped(ctx, last)
 		}
 	}
+}
+
+// stopped is the error of Run when ctx has ended. What failed lastly may have done so
+// for that reason.
+func stopped(ctx context.Context, last error) error {
+	if errors.Is(last, ctx.Err()) {
+		return fmt.Errorf("shard: stopped: %w", last)
+	}
+	return fmt.Errorf("shard: stopped: %w, lastly: %w", ctx.Err(), last)
+}
+
+// limit returns ctx with a limit of the Mover's own.
+func limit(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("took more than %v", d))
+}
+
+// blame returns the error of a call that failed under a limited ctx. When its limit has
+// passed, and ctx itself lives, it says so, and does not match what would mean to the
+// caller that ctx had ended.
+func blame(ctx, limited context.Context, err error) error {
+	if limited.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %v", context.Cause(limited), err) //nolint:errorlint // it is not to match
+	}
+	return fmt.Errorf("%w: %w", context.Cause(limited), err)
+}
+
+// notReleased is the error for reads or writes that have not ended within d.
+func notReleased(ctx context.Context, n int, thing string, d time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%s not released after %v", counted(n, thing), d)
 }
 
 // sleep waits for d or until ctx ends.
@@ -291,14 +344,14 @@ func (m *Mover) advance(ctx context.Context, i int) error {
 	g := &m.gates[i]
 	if g.phaseNow() < switched {
 		if err := m.move(ctx, i); err != nil {
-			return fmt.Errorf("shard: move %v: %w", m.plan.steps[i], err)
+			return fmt.Errorf("move %v: %w", m.plan.steps[i], err)
 		}
 	}
 	if m.done(i) {
 		return nil
 	}
 	if err := m.clean(ctx, i); err != nil {
-		return fmt.Errorf("shard: clean up after %v: %w", m.plan.steps[i], err)
+		return fmt.Errorf("clean up after %v: %w", m.plan.steps[i], err)
 	}
 	return nil
 }
@@ -317,7 +370,7 @@ func (m *Mover) move(ctx context.Context, i int) error {
 			return m.switchOver(ctx, i, round+1)
 		}
 	}
-	return fmt.Errorf("shard: more than %d keys changed in each of %d rounds", m.o.Delta, m.o.Rounds)
+	return fmt.Errorf("more than %d keys changed in each of %s", m.o.Delta, counted(m.o.Rounds, "round"))
 }
 
 // switchOver pauses the writes to a range, copies the rest and switches. Whatever
@@ -335,20 +388,26 @@ func (m *Mover) switchOver(ctx context.Context, i, round int) (err error) {
 		}
 		m.longest.Store(max(m.longest.Load(), int64(min(time.Since(began), m.o.Pause))))
 	}()
-	ending, cancel := context.WithTimeoutCause(ctx, m.o.Pause, errPauseTooShort)
+	// What is left of the pause then is for Save.
+	half := m.o.Pause / 2
+	ending, cancel := limit(ctx, half)
 	defer cancel()
-
-	if err := g.drained(ending); err != nil {
-		return err
+	if n := g.drained(ending); n > 0 {
+		return notReleased(ctx, n, "write", half)
 	}
-	if _, err := m.copy(ending, Pass{Step: m.plan.steps[i], Round: round, Final: true}); err != nil {
-		if ending.Err() != nil {
-			err = errors.Join(context.Cause(ending), err)
-		}
-		return err
+	_, err = m.copy(ending, Pass{Step: m.plan.steps[i], Round: round, Final: true})
+	switch {
+	case err != nil:
+		err = blame(ctx, ending, err)
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case ending.Err() != nil:
+		err = context.Cause(ending)
+	case !g.commit(paused):
+		err = errors.New("the pause is over")
 	}
-	if !g.commit(paused) {
-		return errPauseTooShort
+	if err != nil {
+		return fmt.Errorf("final pass: %w", err)
 	}
 	// From here on a crash may lead to either home, so that none may take a write
 	// before a Save has decided.
@@ -366,19 +425,25 @@ func (m *Mover) switchOver(ctx context.Context, i, round int) (err error) {
 // clean deletes a range at its old home when nobody reads there any more.
 func (m *Mover) clean(ctx context.Context, i int) error {
 	g := &m.gates[i]
-	ending, cancel := context.WithTimeout(ctx, m.o.Pause)
+	ending, cancel := limit(ctx, m.o.Pause)
 	defer cancel()
-	if err := g.drained(ending); err != nil {
-		return fmt.Errorf("reads are not released: %w", err)
+	if n := g.drained(ending); n > 0 {
+		return notReleased(ctx, n, "read", m.o.Pause)
 	}
 	if err := m.o.Cleanup(ctx, m.plan.steps[i]); err != nil {
 		return err
 	}
 	g.set(cleaned)
+	saved := false
+	defer func() {
+		if !saved { // be it for a panic
+			g.set(switched)
+		}
+	}()
 	if err := m.save(ctx); err != nil {
-		g.set(switched)
 		return err
 	}
+	saved = true
 	return nil
 }
 
@@ -426,10 +491,10 @@ func (m *Mover) Progress() Progress {
 
 // save stores how far the move has come.
 func (m *Mover) save(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, m.o.Pause)
+	limited, cancel := limit(ctx, m.o.Pause)
 	defer cancel()
-	if err := m.checkpoint.Save(ctx, m.encode()); err != nil {
-		return fmt.Errorf("shard: save the checkpoint: %w", err)
+	if err := m.checkpoint.Save(limited, m.encode()); err != nil {
+		return fmt.Errorf("save the checkpoint: %w", blame(ctx, limited, err))
 	}
 	return nil
 }

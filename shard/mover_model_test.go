@@ -14,7 +14,7 @@ import (
 const (
 	worldKeys    = 24
 	worldClients = 4
-	garbage      = 1 << 40 // a version that nobody wrote
+	garbage      = 1 << 30 // a version that nobody wrote
 )
 
 var (

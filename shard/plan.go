@@ -120,9 +120,10 @@ func (p *Plan) take(s Step, digest *xxhash.Digest) {
 // pieces yields the ranges of a table in order: the last hash of each, and its
 // node. The last is the largest hash.
 func pieces(name string, t Table) (iter.Seq2[uint64, int], error) {
+	if err := checkTable(name+" is", t); err != nil {
+		return nil, err
+	}
 	switch t := t.(type) {
-	case nil:
-		return nil, fmt.Errorf("shard: %s is nil, want a table", name)
 	case *Ring:
 		return t.pieces, nil
 	case *Slots:
@@ -209,18 +210,19 @@ func (p *Plan) String() string {
 		)
 	})
 	var text strings.Builder
-	fmt.Fprintf(&text, "%.3f%% of all keys move, in %s\n", 100*p.Moved(), ranges(len(p.steps)))
+	fmt.Fprintf(&text, "%.3f%% of all keys move, in %s\n", 100*p.Moved(), counted(len(p.steps), "range"))
 	for _, t := range order {
-		fmt.Fprintf(&text, "  %s -> %s: %.3f%%, in %s\n", t.from, t.to, 100*t.width.share(), ranges(t.ranges))
+		fmt.Fprintf(&text, "  %s -> %s: %.3f%%, in %s\n", t.from, t.to, 100*t.width.share(), counted(t.ranges, "range"))
 	}
 	return text.String()
 }
 
-func ranges(n int) string {
+// counted returns a number of things: "1 range", "2 ranges".
+func counted(n int, thing string) string {
 	if n == 1 {
-		return "1 range"
+		return "1 " + thing
 	}
-	return fmt.Sprintf("%d ranges", n)
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // step returns the index of the step that moves hash, or -1.

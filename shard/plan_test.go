@@ -177,9 +177,39 @@ func TestPlanRefusesOtherTables(t *testing.T) {
 	}
 	_, err = NewPlan(rendezvous, nil)
 	want := "shard: from is a *shard.Rendezvous, want a *Ring, *Slots or *Maglev: others do not give ranges of hashes to nodes\n" +
-		"shard: to is nil, want a table"
+		"shard: to is nil, want a table with nodes"
 	if err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
+	}
+	var none *Ring
+	_, err = NewPlan(none, &Slots{})
+	want = "shard: from is a nil *shard.Ring, want a table with nodes\n" +
+		"shard: to is a *shard.Slots without nodes, want one with nodes"
+	if err == nil || err.Error() != want {
+		t.Errorf("got error %v, want %s", err, want)
+	}
+}
+
+// Of equal points, that of the smaller ID counts in a plan as it does in a lookup.
+func TestPlanOfEqualPoints(t *testing.T) {
+	t.Parallel()
+	before := twins(t, "b", "c")
+	after := mustRing(t, []Node{{ID: "a"}}, &RingOptions{Points: 4})
+	for _, tables := range [][2]Table{{before, after}, {after, before}} {
+		plan, err := NewPlan(tables[0], tables[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range plan.Steps() {
+			for _, hash := range []uint64{s.First, s.Last} {
+				if s.From != owner(tables[0], hash) || s.To != owner(tables[1], hash) {
+					t.Errorf("step %v, want %s -> %s", s, owner(tables[0], hash), owner(tables[1], hash))
+				}
+			}
+		}
+		if len(plan.Steps()) != 1 || plan.Moved() != 1 {
+			t.Errorf("got %v, want one step with everything", plan.Steps())
+		}
 	}
 }
 

@@ -58,12 +58,16 @@ type Answer[R any] struct {
 // end when its context does. If a call panics, the others are cancelled and
 // awaited, and the panic goes on in the goroutine of the caller with the same value;
 // likewise if it calls [runtime.Goexit]. An option that is out of range is an
-// error, and no node is asked.
+// error, and so is an ask that is nil: no node is asked then.
 func Scatter[T, R any](ctx context.Context, entries []Entry[T], o *ScatterOptions, ask func(context.Context, Entry[T]) (R, error)) ([]Answer[R], error) {
 	if o == nil {
 		o = &ScatterOptions{}
 	}
-	if err := o.check(); err != nil {
+	err := o.check()
+	if ask == nil {
+		err = errors.Join(err, errors.New("shard: ask is nil, want a function"))
+	}
+	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)

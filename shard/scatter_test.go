@@ -200,6 +200,10 @@ func TestScatterOptions(t *testing.T) {
 			t.Errorf("error is %v, want one that says %q", err, want)
 		}
 	}
+	var nobody func(context.Context, Entry[int]) (int, error)
+	if _, err := Scatter(t.Context(), valued(2), nil, nobody); err == nil || err.Error() != "shard: ask is nil, want a function" {
+		t.Errorf("error is %v, want one that says that ask is nil", err)
+	}
 	answers, err := Scatter(t.Context(), nil, nil, never)
 	if len(answers) != 0 || err != nil {
 		t.Errorf("of no entries: %v, %v", answers, err)

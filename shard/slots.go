@@ -54,8 +54,9 @@ type Move struct {
 
 // NewSlots makes a table of nodes. Nil options mean the defaults. The first
 // assignment gives every node the number of slots that its weight is due, rounded
-// down or up, and which ones follows from the nodes' IDs and weights alone. The
-// error names every node and setting that is wrong.
+// down or up, and which ones follows from the nodes' IDs and weights alone, not from
+// what any earlier table said: to come from one, use [Slots.Rebalance]. The error
+// names every node and setting that is wrong, and every owner that is not a node.
 func NewSlots(nodes []Node, o *SlotsOptions) (*Slots, error) {
 	if o == nil {
 		o = &SlotsOptions{}
@@ -83,14 +84,34 @@ func NewSlots(nodes []Node, o *SlotsOptions) (*Slots, error) {
 	for slot, id := range o.Owners {
 		node, found := find(nodes, id)
 		if !found {
-			errs = append(errs, fmt.Errorf("shard: SlotsOptions.Owners[%d] is %q, want the ID of a node", slot, id))
+			return nil, absent(nodes, o.Owners)
 		}
 		s.owners[slot] = uint16(node)
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
 	return s, nil
+}
+
+// absent is the error for owners that are not among nodes, with one line for each.
+func absent(nodes []Node, owners []string) error {
+	held := make(map[string]int)
+	var first []int // the slots where each is met first
+	for slot, id := range owners {
+		if _, found := find(nodes, id); found {
+			continue
+		}
+		if held[id]++; held[id] == 1 {
+			first = append(first, slot)
+		}
+	}
+	var errs []error
+	for _, slot := range first {
+		id, slots := owners[slot], ""
+		if n := held[id]; n > 1 {
+			slots = fmt.Sprintf(": it has %d slots", n)
+		}
+		errs = append(errs, fmt.Errorf("shard: SlotsOptions.Owners[%d] is %q, want the ID of a node%s", slot, id, slots))
+	}
+	return errors.Join(errs...)
 }
 
 // assign gives every slot to the first node with room for it that follows on a
@@ -105,15 +126,25 @@ func (s *Slots) assign() {
 	if err != nil {
 		panic(err) // the nodes were checked, and are too few to exceed maxPoints
 	}
+	// A point whose node has no room is passed over from then on. Whoever does so leaves
+	// behind, at each point passed, where that led (path compression: Tarjan and van
+	// Leeuwen, JACM 31(2), 1984).
+	points := ring.owners[:len(ring.owners)-1]
+	next := make([]int32, len(points)) // at most maxPoints
+	for i := range next {
+		next[i] = int32((i + 1) % len(next))
+	}
 	for slot := range s.owners {
-		ring.Walk(slotHash(slot), func(node int) bool {
-			if room[node] == 0 {
-				return true
-			}
-			room[node]--
-			s.owners[slot] = uint16(node)
-			return false
-		})
+		start := int32(ring.find(slotHash(slot)) % len(points))
+		at := start
+		for room[points[at]] == 0 {
+			at = next[at]
+		}
+		for start != at {
+			start, next[start] = next[start], at
+		}
+		room[points[at]]--
+		s.owners[slot] = points[at]
 	}
 }
 

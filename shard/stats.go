@@ -6,6 +6,7 @@ var (
 	_ uprung.Source = (*Map[int])(nil)
 	_ uprung.Source = (*Bounded)(nil)
 	_ uprung.Source = (*Handler)(nil)
+	_ uprung.Source = (*Mover)(nil)
 )
 
 // Stats are the figures of a [Map] at this moment.
@@ -104,13 +105,42 @@ func (h *Handler) Metrics(yield func(uprung.Metric) bool) {
 	outcome := func(name string, n uint64) uprung.Metric {
 		return uprung.Metric{
 			Name: "uprung_shard_requests_total", Type: uprung.Counter, Value: float64(n),
-			Help:   "Requests by outcome: routed, fallback (skipped, or admitted without a key), no_nodes (refused, there was no upstream), missing_key (refused for want of a key).",
-			Labels: []uprung.Label{{Name: "map", Value: h.upstreams.name}, {Name: "outcome", Value: name}},
+			Help: "Requests by outcome: routed, fallback (skipped, or admitted without a key), no_nodes (refused, there was no upstream), missing_key (refused for want of a key).",
+			Labels: []uprung.Label{
+				{Name: "map", Value: h.upstreams.name}, {Name: "handler", Value: h.name}, {Name: "outcome", Value: name},
+			},
 		}
 	}
 	each([]uprung.Metric{
 		outcome("routed", s.Routed), outcome("fallback", s.Fallback),
 		outcome("no_nodes", s.NoNodes), outcome("missing_key", s.Keyless),
+	}, yield)
+}
+
+// Metrics yields the figures of Progress for an exporter. It makes a Mover an
+// [uprung.Source].
+func (m *Mover) Metrics(yield func(uprung.Metric) bool) {
+	p := m.Progress()
+	only := []uprung.Label{{Name: "mover", Value: m.name}}
+	paused := 0.0
+	if p.Paused {
+		paused = 1 // a Mover switches one at a time
+	}
+	each([]uprung.Metric{
+		{Name: "uprung_shard_move_ranges", Type: uprung.Gauge, Labels: only, Value: float64(p.Ranges),
+			Help: "Ranges of hashes that are to move."},
+		{Name: "uprung_shard_switched_ranges", Type: uprung.Gauge, Labels: only, Value: float64(p.Switched),
+			Help: "Ranges of hashes that are at their new home."},
+		{Name: "uprung_shard_cleaned_ranges", Type: uprung.Gauge, Labels: only, Value: float64(p.Cleaned),
+			Help: "Ranges of hashes that are deleted at their old home."},
+		{Name: "uprung_shard_switched_hashes_ratio", Type: uprung.Gauge, Labels: only, Value: p.Share,
+			Help: "Share of all hashes that is at its new home."},
+		{Name: "uprung_shard_paused_ranges", Type: uprung.Gauge, Labels: only, Value: paused,
+			Help: "Ranges of hashes to which writes are refused until the checkpoint is saved."},
+		{Name: "uprung_shard_rollbacks_total", Type: uprung.Counter, Labels: only, Value: float64(p.Rollbacks),
+			Help: "Write pauses after which a range stayed at its old home."},
+		{Name: "uprung_shard_longest_pause_seconds", Type: uprung.Gauge, Labels: only, Value: p.LongestPause.Seconds(),
+			Help: "Longest time for which writes to a range were paused."},
 	}, yield)
 }
 

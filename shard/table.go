@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"fmt"
 	"math/bits"
+	"reflect"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -14,14 +16,15 @@ import (
 // on every architecture and after every restart, whatever the order in which the
 // nodes were given.
 type Table interface {
-	// Nodes returns the nodes sorted by ID, with every Weight set. The caller does
-	// not modify the slice.
+	// Nodes returns the nodes, at least one, sorted by ID, with every Weight set. The
+	// caller does not modify the slice.
 	Nodes() []Node
 	// Lookup returns the node of a hash, as an index into Nodes.
 	Lookup(hash uint64) int
 	// Walk calls yield with every node once, as an index into Nodes, in the order of
 	// preference for this hash, until yield returns false. The first is Lookup's. The
-	// second is where the replica goes, or the request if the first is down.
+	// next are where the request goes if those before are down, and, but for zones, where
+	// replicas go: [Map.GetN] prefers those in zones that are not yet there.
 	Walk(hash uint64, yield func(node int) bool)
 }
 
@@ -32,6 +35,27 @@ var (
 	_ Table = (*Jump)(nil)
 	_ Table = (*Slots)(nil)
 )
+
+// checkTable returns an error if a table has no nodes to ask for, or one of them no
+// weight. The subject begins the sentence: "table is".
+func checkTable(subject string, t Table) error {
+	if t == nil {
+		return fmt.Errorf("shard: %s nil, want a table with nodes", subject)
+	}
+	if v := reflect.ValueOf(t); v.Kind() == reflect.Pointer && v.IsNil() {
+		return fmt.Errorf("shard: %s a nil %T, want a table with nodes", subject, t)
+	}
+	nodes := t.Nodes()
+	if len(nodes) == 0 {
+		return fmt.Errorf("shard: %s a %T without nodes, want one with nodes", subject, t)
+	}
+	for _, n := range nodes {
+		if n.Weight < 1 {
+			return fmt.Errorf("shard: %s a %T with %s of weight %d, want 1 or more", subject, t, n.ID, n.Weight)
+		}
+	}
+	return nil
+}
 
 // Hash returns the hash of a key by which tables are asked: xxhash64 with seed 0,
 // as published, so that programs in other languages agree. It is not secret: who

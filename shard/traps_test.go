@@ -48,18 +48,26 @@ func TestTrap02InsertionOrderDoesNotMatter(t *testing.T) {
 	}
 }
 
+// twins returns a ring of two nodes that share all points, those of "c", as they
+// would by an accident of the hash.
+func twins(t *testing.T, a, b string) *Ring {
+	t.Helper()
+	nodes, err := checked([]Node{{ID: a}, {ID: b}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newEmptyRing(nodes, 4, 8)
+	for i, h := range slices.Sorted(Node{ID: "c", Weight: 1}.points(4)) {
+		r.points[2*i], r.points[2*i+1] = h, h
+		r.owners[2*i], r.owners[2*i+1] = 0, 1
+	}
+	r.finish()
+	return r
+}
+
 func TestTrap02EqualPointsGoToTheSmallerID(t *testing.T) {
 	t.Parallel()
-	// Two nodes share all points, as they would by an accident of the hash.
-	r := mustRing(t, []Node{{ID: "a"}, {ID: "b"}, {ID: "c"}}, &RingOptions{Points: 4})
-	points := slices.Sorted(r.nodes[2].points(4))
-	same := newEmptyRing(r.nodes[1:], 4, 8)
-	for i, h := range points {
-		same.points[2*i], same.points[2*i+1] = h, h
-		same.owners[2*i], same.owners[2*i+1] = 0, 1
-	}
-	same.nodes = []Node{{ID: "b", Weight: 1}, {ID: "d", Weight: 1}}
-	same.finish()
+	same := twins(t, "b", "d")
 	for i := range 1000 {
 		if got := owner(same, testHash(i)); got != "b" {
 			t.Fatalf("hash %#x is at %q, want b", testHash(i), got)
@@ -154,12 +162,41 @@ func TestTrap05RemoveAbsentAndRestore(t *testing.T) {
 	if got, err := jump.Remove("absent"); got != jump || err != nil {
 		t.Errorf("Remove of an absent node = %p, %v, want %p and no error", got, err, jump)
 	}
-	for _, kind := range kinds {
-		before, again := kind.mustMake(t, numbered(20)), kind.mustMake(t, numbered(20))
-		for i := range 1000 {
-			if got, want := owner(again, testHash(i)), owner(before, testHash(i)); got != want {
-				t.Fatalf("%s: hash %#x is at %q, want %q", kind.name, testHash(i), got, want)
-			}
+	without, err := jump.Remove("node-19")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := without.Add(Node{ID: "node-19"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(again.nodes, jump.nodes) || !slices.Equal(again.order, jump.order) {
+		t.Error("after removing and adding the last node the jump is another")
+	}
+	// A node that has come and gone leaves the others as they were, though slots may
+	// have changed places between them.
+	slots, err := NewSlots(numbered(20), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	larger, away, err := slots.Rebalance(numbered(21))
+	if err != nil {
+		t.Fatal(err)
+	}
+	smaller, back, err := larger.Rebalance(numbered(20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := make(map[int]bool)
+	for _, m := range away {
+		moved[m.Slot] = true
+	}
+	if len(back) != len(away) {
+		t.Errorf("%d slots moved to the node, and %d back", len(away), len(back))
+	}
+	for slot := range slots.Len() {
+		if got, want := smaller.Owner(slot), slots.Owner(slot); got != want && !moved[slot] {
+			t.Fatalf("slot %d, which stayed, is at %d, want %d", slot, got, want)
 		}
 	}
 }
@@ -253,15 +290,20 @@ func TestTrap07Weights(t *testing.T) {
 
 func TestTrap08NoNodesIsAnError(t *testing.T) {
 	t.Parallel()
+	tooMany := numbered(MaxNodes + 1)
 	for _, kind := range kinds {
 		for _, nodes := range [][]Node{nil, {}} {
 			if _, err := kind.make(nodes); err == nil || err.Error() != "shard: nodes has 0 elements, want 1 to 65536" {
 				t.Errorf("%s: error %v", kind.name, err)
 			}
 		}
-		if _, err := kind.make(make([]Node, MaxNodes+1)); err == nil {
-			t.Errorf("%s: no error for %d nodes", kind.name, MaxNodes+1)
+		if _, err := kind.make(tooMany); err == nil || !strings.HasPrefix(err.Error(), "shard: nodes has 65537 elements, want 1 to 65536") {
+			t.Errorf("%s: error %v for %d nodes", kind.name, err, len(tooMany))
 		}
+	}
+	full := mustRing(t, numbered(MaxNodes), &RingOptions{Points: 1})
+	if _, err := full.Add(Node{ID: "one more"}); err == nil || err.Error() != "shard: the ring has 65536 nodes, which is the most" {
+		t.Errorf("error %v for one node more than there can be", err)
 	}
 	ring := mustRing(t, []Node{{ID: "a"}}, nil)
 	if _, err := ring.Remove("a"); err == nil {
@@ -340,6 +382,12 @@ func TestConstructorsNameEverythingWrong(t *testing.T) {
 	}
 	_, err := NewSlots([]Node{{ID: "a"}}, &SlotsOptions{Owners: []string{"a", "b"}})
 	if want := `shard: SlotsOptions.Owners[1] is "b", want the ID of a node`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	// Each is named once, however many slots it has.
+	_, err = NewSlots([]Node{{ID: "a"}}, &SlotsOptions{Owners: []string{"a", "c", "b", "c", "a", "b", "c"}})
+	if want := `shard: SlotsOptions.Owners[1] is "c", want the ID of a node: it has 3 slots` + "\n" +
+		`shard: SlotsOptions.Owners[2] is "b", want the ID of a node: it has 2 slots`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }

@@ -52,5 +52,6 @@ func (w *walk) take(node int) bool {
 // all returns the nodes that were asked for.
 func (w *walk) all() []int {
 	missing := min(w.n-len(w.picked), len(w.skipped))
-	return append(w.picked, w.skipped[:missing]...)
+	w.picked = append(w.picked, w.skipped[:missing]...) // and keep what it grows to
+	return w.picked
 }

@@ -3,8 +3,10 @@
 //
 //	go run ./examples/shard
 //
-// A store is a string here. It can as well be a *sql.DB, a client of Redis or an
-// http.Handler: Map has a payload of any type for each node.
+// A store is a string here. It can as well be a client of a cache or an http.Handler:
+// Map has a payload of any type for each node. Only what is looked up moves. A cache
+// fills itself at the new store; how data are moved, the documentation of package shard
+// tells under Resharding.
 package main
 
 import (
@@ -27,7 +29,7 @@ func entries(n int) []shard.Entry[string] {
 	var list []shard.Entry[string]
 	for i := range n {
 		id := fmt.Sprintf("store%d", i+1)
-		list = append(list, shard.Entry[string]{Node: shard.Node{ID: id}, Value: "postgres://" + id})
+		list = append(list, shard.Entry[string]{Node: shard.Node{ID: id}, Value: "redis://" + id})
 	}
 	return list
 }

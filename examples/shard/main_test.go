@@ -21,7 +21,7 @@ func TestOnlyTheNewStoreReceives(t *testing.T) {
 		t.Errorf("got %q, want 25 %% at best", first)
 	}
 	for line := range strings.Lines(moves) {
-		if !strings.HasSuffix(strings.TrimSpace(line), "-> postgres://store4") {
+		if !strings.HasSuffix(strings.TrimSpace(line), "-> redis://store4") {
 			t.Errorf("%q does not go to the new store", line)
 		}
 	}
