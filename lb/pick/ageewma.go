@@ -15,8 +15,8 @@ import (
 // answered yet, if that is more, times their number and one.
 //
 // The age sees a stalled endpoint while its requests are still out, before any
-// timeout; and a failure counts as a very slow answer, so that an endpoint that
-// fails fast attracts nothing. Averages rise in steps of at least a tenth and sink
+// timeout; and a failure counts as a very slow answer, of an endpoint that is as busy
+// as any other, so that one that fails fast attracts nothing. Averages rise in steps of at least a tenth and sink
 // with a time constant of a second. An endpoint that is not asked is forgiven with
 // a time constant of ten, so that it is tried again; one that is new gets one
 // request at first.
@@ -75,9 +75,11 @@ type ageCell struct {
 	// started is the sum of the instants, in microseconds, at which those were sent.
 	// In nanoseconds it would overflow with 3,500 of them after 30 days.
 	started atomic.Int64
-	cost    atomic.Uint64 // moving average of response times in nanoseconds, as the bits of a float64; 0 is unknown
-	seen    atomic.Int64  // when cost was last changed
-	_       [32]byte
+	// cost is the moving average of response times in nanoseconds, as the bits of a
+	// float64. It is negative if the last answer was a failure, and 0 if there was none.
+	cost atomic.Uint64
+	seen atomic.Int64 // when cost was last changed
+	_    [32]byte
 }
 
 type ageEWMA struct {
@@ -88,63 +90,99 @@ type ageEWMA struct {
 // Pick implements [Picker].
 func (p *ageEWMA) Pick(r Request) (Token, bool) {
 	up := p.pool.up
-	best, lowest := int32(-1), math.Inf(1)
-	if n := len(up); n <= most {
-		if n == 0 {
+	var drawn [most]candidate
+	n := 0
+	if len(up) <= most {
+		if len(up) == 0 {
 			return Token{}, false
 		}
-		start := below(r.Random, n)
-		for i := range n {
-			p.compare(up[(start+i)%n], &r, &best, &lowest)
+		start := below(r.Random, len(up))
+		for i := range up {
+			n = p.look(&drawn, n, up[(start+i)%len(up)], &r)
 		}
 	} else {
-		a, b := pair(r.Random, n)
-		c, d := pair(mix(r.Random), n)
-		p.compare(up[a], &r, &best, &lowest)
-		p.compare(up[b], &r, &best, &lowest)
-		p.compare(up[c], &r, &best, &lowest)
-		p.compare(up[d], &r, &best, &lowest)
-		if best < 0 {
-			best = search(up, &r, func(i int32) float64 { return p.pool.cells[i].score(r.Now) })
+		a, b := pair(r.Random, len(up))
+		c, d := pair(mix(r.Random), len(up))
+		n = p.look(&drawn, n, up[a], &r)
+		n = p.look(&drawn, n, up[b], &r)
+		n = p.look(&drawn, n, up[c], &r)
+		n = p.look(&drawn, n, up[d], &r)
+		if n == 0 { // all of them are refused
+			start := below(r.Random, len(up))
+			for i := 0; i < len(up) && n < most; i++ {
+				n = p.look(&drawn, n, up[(start+i)%len(up)], &r)
+			}
 		}
 	}
-	if best < 0 {
+	if n == 0 {
 		return Token{}, false
 	}
-	return p.Take(int(best), r.Now), true
+	return p.Take(best(drawn[:n]), r.Now), true
 }
 
-// compare makes an endpoint the best one if it is.
-func (p *ageEWMA) compare(i int32, r *Request, best *int32, lowest *float64) {
-	if r.Filter != nil && r.Filter.Refuses(int(i)) {
-		return
-	}
-	if s := p.pool.cells[i].score(r.Now); s < *lowest {
-		*best, *lowest = i, s
-	}
+// candidate is an endpoint that was drawn.
+type candidate struct {
+	endpoint int32
+	failing  bool
+	cost     float64 // expected response time of one request
+	requests float64 // those that wait, and this one
 }
 
-// unknown is above every score of an endpoint that is known.
-const unknown = math.MaxFloat64 / 2
+// look adds an endpoint to those that were drawn, unless the filter refuses it, and
+// returns their number.
+func (p *ageEWMA) look(drawn *[most]candidate, n int, endpoint int32, r *Request) int {
+	if r.Filter != nil && r.Filter.Refuses(int(endpoint)) {
+		return n
+	}
+	drawn[n] = p.pool.cells[endpoint].at(r.Now, p.failure)
+	drawn[n].endpoint = endpoint
+	return n + 1
+}
 
-// score returns the time to be expected until an answer, in nanoseconds.
-func (c *ageCell) score(now time.Duration) float64 {
+// best returns the endpoint from which an answer is expected first, the earlier drawn
+// of equal ones. What fails at once has no requests that wait, which is no advantage:
+// it counts as if it had as many as any other.
+func best(drawn []candidate) int {
+	busiest := 0.0
+	for i := range drawn {
+		busiest = max(busiest, drawn[i].requests)
+	}
+	chosen, lowest := int32(0), math.Inf(1)
+	for i := range drawn {
+		c := &drawn[i]
+		requests := c.requests
+		if c.failing {
+			requests = busiest
+		}
+		if score := c.cost * requests; score < lowest {
+			chosen, lowest = c.endpoint, score
+		}
+	}
+	return int(chosen)
+}
+
+// untried is the cost of an endpoint that has not answered yet, as a part of that of a
+// failure: it is rather waited for than one that fails, and rather not than any other.
+const untried = 0.9
+
+// at returns what is to be expected of an endpoint.
+func (c *ageCell) at(now time.Duration, failure float64) candidate {
 	n := c.waiting.Load()
 	cost := math.Float64frombits(c.cost.Load())
+	known := candidate{cost: math.Abs(cost), failing: cost < 0, requests: float64(n + 1)}
 	if cost == 0 {
 		if n == 0 {
-			return 0 // to be tried
+			return known // a trial comes first
 		}
-		return unknown // being tried
-	}
-	if idle := float64(int64(now) - c.seen.Load()); idle > patience {
-		cost *= math.Exp((patience - idle) / forgiving)
+		known.cost = untried * failure
+	} else if idle := float64(int64(now) - c.seen.Load()); idle > patience {
+		known.cost *= math.Exp((patience - idle) / forgiving)
 	}
 	if n > 0 {
 		age := int64(now) - c.started.Load()/n*int64(time.Microsecond)
-		cost = max(cost, float64(age))
+		known.cost = max(known.cost, float64(age))
 	}
-	return cost * float64(n+1)
+	return known
 }
 
 // Take implements [Picker].
@@ -205,7 +243,7 @@ func (p *ageEWMA) observe(c *ageCell, took, now time.Duration, outcome uprung.Ou
 	if bad(outcome) {
 		rtt = max(rtt, p.failure)
 	}
-	cost := math.Float64frombits(c.cost.Load())
+	cost := math.Abs(math.Float64frombits(c.cost.Load()))
 	idle := float64(int64(now) - c.seen.Swap(int64(now)))
 	switch w := weight(idle); {
 	case cost == 0:
@@ -214,6 +252,9 @@ func (p *ageEWMA) observe(c *ageCell, took, now time.Duration, outcome uprung.Ou
 		cost += max(leastStep, 1-w) * (rtt - cost)
 	default:
 		cost = cost*w + rtt*(1-w)
+	}
+	if bad(outcome) {
+		cost = -cost
 	}
 	c.cost.Store(math.Float64bits(cost))
 }

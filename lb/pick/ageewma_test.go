@@ -14,25 +14,37 @@ import (
 type model struct {
 	waiting []time.Duration // when they were sent
 	cost    float64
+	failed  bool // the last time
 	seen    time.Duration
 }
 
-func (m *model) score(now time.Duration) float64 {
-	if m.cost == 0 {
+// score returns that of an endpoint among others, of which the busiest has so many
+// requests.
+func (m *model) score(now time.Duration, busiest int) float64 {
+	cost := m.cost
+	if cost == 0 {
 		if len(m.waiting) == 0 {
 			return 0
 		}
-		return math.Inf(1)
-	}
-	cost := m.cost
-	if idle := now - m.seen; idle > 100*time.Millisecond {
+		cost = 0.9 * float64(2*time.Second)
+	} else if idle := now - m.seen; idle > 100*time.Millisecond {
 		cost *= math.Exp(-(idle - 100*time.Millisecond).Seconds() / 10)
 	}
 	age := 0.0
 	for _, start := range m.waiting {
 		age += float64(now-start) / float64(len(m.waiting))
 	}
+	if m.failed {
+		return max(cost, age) * float64(busiest+1)
+	}
 	return max(cost, age) * float64(len(m.waiting)+1)
+}
+
+func busiest(models []model) (n int) {
+	for i := range models {
+		n = max(n, len(models[i].waiting))
+	}
+	return n
 }
 
 func (m *model) observe(took, now time.Duration, outcome uprung.Outcome) {
@@ -52,7 +64,7 @@ func (m *model) observe(took, now time.Duration, outcome uprung.Outcome) {
 	default:
 		m.cost = m.cost*w + rtt*(1-w)
 	}
-	m.seen = now
+	m.seen, m.failed = now, outcome != uprung.Success
 }
 
 func TestAgeEWMAModel(t *testing.T) {
@@ -78,8 +90,9 @@ func TestAgeEWMAModel(t *testing.T) {
 			if len(outs) == 0 || rng.IntN(2) == 0 && len(outs) < 50 {
 				token, _ := picker.Pick(Request{Now: now, Random: rng.Uint64()})
 				for i := range models {
-					got, want := models[token.Endpoint].score(now), models[i].score(now)
-					if got > want*(1+1e-6) && !math.IsInf(want, 1) {
+					most := busiest(models)
+					got, want := models[token.Endpoint].score(now, most), models[i].score(now, most)
+					if got > want*(1+1e-6) {
 						t.Fatalf("seed %d: picked %d with score %v, while %d has %v", seed, token.Endpoint, got, i, want)
 					}
 				}
@@ -107,8 +120,9 @@ func TestAgeEWMAModel(t *testing.T) {
 			outs = slices.Delete(outs, i, i+1)
 		}
 		for i := range models {
-			if got, want := picker.pool.cells[i].score(now), models[i].score(now); math.Abs(got-want) > 1e-5*want && !math.IsInf(want, 1) {
-				t.Errorf("seed %d: score of %d is %v, want %v", seed, i, got, want)
+			c := picker.pool.cells[i].at(now, picker.failure)
+			if got, want := c.cost*c.requests, models[i].score(now, len(models[i].waiting)); math.Abs(got-want) > 1e-5*want || c.failing != models[i].failed {
+				t.Errorf("seed %d: score of %d is %v, failing %v, want %v, %v", seed, i, got, c.failing, want, models[i].failed)
 			}
 		}
 	}
@@ -257,8 +271,8 @@ func TestTrap25Sum(t *testing.T) {
 		tokens = append(tokens, p.Take(0, now))
 	}
 	now += 50 * time.Millisecond
-	if got, want := c.score(now), 50e6*100_001; math.Abs(got-want) > 1e6*100_001 {
-		t.Errorf("score of 100000 requests that are 50 ms old is %g, want %g", got, want)
+	if got := c.at(now, 0); math.Abs(got.cost-50e6) > 1e6 || got.requests != 100_001 {
+		t.Errorf("100000 requests that are 50 ms old are %+v, want 50 ms for each", got)
 	}
 	for _, token := range tokens {
 		p.Done(token, now, uprung.Ignored)
@@ -277,14 +291,14 @@ func TestStreamChangesNoScore(t *testing.T) {
 	now := time.Hour
 	token := p.Take(0, now)
 	token = p.Answered(token, now+time.Millisecond, uprung.Success)
-	before := c.score(now + time.Second)
+	before := c.at(now+time.Second, p.failure)
 	p.Done(stream, now+time.Second, uprung.Success)
-	if got := c.score(now + time.Second); got != before {
-		t.Errorf("score is %v after the stream, was %v", got, before)
+	if got := c.at(now+time.Second, p.failure); got != before {
+		t.Errorf("it is %+v after the stream, was %+v", got, before)
 	}
 	p.Done(token, now+time.Second, uprung.Failure) // its body was cut off
-	if got := c.score(now + time.Second); got < 100e6 {
-		t.Errorf("score is %v after a failure, want more than 100 ms", got)
+	if got := c.at(now+time.Second, p.failure); got.cost < 100e6 || !got.failing {
+		t.Errorf("it is %+v after a failure, want more than 100 ms", got)
 	}
 }
 
@@ -310,5 +324,62 @@ func TestWeightOfTime(t *testing.T) {
 		if got, want := weight(float64(idle)), math.Exp(-idle.Seconds()); math.Abs(got-want) > 1e-6 {
 			t.Fatalf("weight after %v is %v, want %v", idle, got, want)
 		}
+	}
+}
+
+// Those that are well have many requests waiting, and one fails at once: it is not
+// preferred for having none.
+func TestTrap13FastFailingAmongBusyEndpoints(t *testing.T) {
+	t.Parallel()
+	for _, busy := range []int{1, 32, 128} {
+		const n = 5
+		rng := rand.New(rand.NewPCG(1, 0))
+		p := mustPicker(t, AgeEWMA{}, numbered(n), nil)
+		var out []answer
+		failing, sent := 0, 0
+		gap := 50 * time.Millisecond / time.Duration((n-1)*busy)
+		for now := time.Duration(0); now < 10*time.Second; now += gap {
+			for len(out) > 0 && out[0].at <= now {
+				p.Done(out[0].token, out[0].at, uprung.Success)
+				out = out[1:]
+			}
+			token, _ := p.Pick(Request{Now: now, Random: rng.Uint64()})
+			sent++
+			if token.Endpoint == 2 {
+				failing++
+				p.Done(token, now+100*time.Microsecond, uprung.Failure)
+				continue
+			}
+			out = append(out, answer{at: now + 50*time.Millisecond, token: token})
+		}
+		if failing > max(2, sent/1000) {
+			t.Errorf("with %d requests at each, the failing endpoint got %d of %d", busy, failing, sent)
+		}
+	}
+}
+
+// Nothing is known of any, and two of ten fail at once.
+func TestColdStart(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 0))
+	p := mustPicker(t, AgeEWMA{}, numbered(10), nil)
+	var out []answer
+	failed := 0
+	for i := range 200 {
+		now := time.Duration(i) * 200 * time.Microsecond
+		for len(out) > 0 && out[0].at <= now {
+			p.Done(out[0].token, out[0].at, uprung.Success)
+			out = out[1:]
+		}
+		token, _ := p.Pick(Request{Now: now, Random: rng.Uint64()})
+		if token.Endpoint < 2 {
+			failed++
+			p.Done(token, now, uprung.Failure)
+			continue
+		}
+		out = append(out, answer{at: now + 50*time.Millisecond, token: token})
+	}
+	if failed > 4 {
+		t.Errorf("%d of the first 200 requests failed, want one for each that fails, or so", failed)
 	}
 }

@@ -29,7 +29,7 @@ func below(random uint64, n int) int {
 	return int(high)
 }
 
-// most is how many endpoints are compared where those drawn are refused.
+// most is how many endpoints are compared at a time, except by [LeastRequest].
 const most = 4
 
 // search looks from a random place on for endpoints that the filter does not
