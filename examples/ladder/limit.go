@@ -38,10 +38,11 @@ func limit() *ladder.Rung {
 		Name: "limit",
 		Story: "one of five tenants sends ten times its share of a server; package ratelimit gives each tenant " +
 			"its share and answers the rest 429 before it reaches the queue.",
-		Judged:  "the others",
-		Streams: streams,
-		Settle:  time.Second, // the queue fills within 0.8 s; with the limit, the first burst is served within 0.5 s
-		Window:  2 * time.Second,
+		Judged:   "the others",
+		Streams:  streams,
+		Settle:   time.Second, // the queue fills within 0.8 s; with the limit, the first burst is served within 0.5 s
+		Window:   2 * time.Second,
+		Patience: 1500 * time.Millisecond, // a quarter more than the queue takes
 		Handler: func(with bool) (http.Handler, error) {
 			origin, err := ladder.NewOrigin(limitWorkers, limitService, limitQueue)
 			if err != nil || !with {

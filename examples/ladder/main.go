@@ -45,6 +45,8 @@ import (
 func rungs() []*ladder.Rung {
 	return []*ladder.Rung{
 		limit(),
+		balance(),
+		failure(),
 		sharded(),
 	}
 }
@@ -101,7 +103,7 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 	c := &command{}
 	flags := flag.NewFlagSet("ladder", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // run prints the error, and usage the help
-	flags.DurationVar(&c.Duration, "duration", 20*time.Second, "`time` for all rungs together")
+	flags.DurationVar(&c.Duration, "duration", 30*time.Second, "`time` for all rungs together")
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of the traffic")
 	flags.StringVar(&c.json, "json", "", "write the figures to this `file`")
 	flags.BoolVar(&c.check, "check", false, "fail if a rung breaks a promise")

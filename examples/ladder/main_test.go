@@ -28,7 +28,7 @@ func TestUsage(t *testing.T) {
 		{"flag", []string{"-x"}, "ladder: flag provided but not defined: -x\n"},
 		{"value", []string{"-duration", "long"}, "ladder: invalid value \"long\" for flag -duration: parse error\n"},
 		{"argument", []string{"limit"}, "ladder: argument is \"limit\", want flags only\n"},
-		{"short", []string{"-duration", "5s"}, "ladder: Duration is 5s, want at least 20s (limit 10s + shard 10s)\n"},
+		{"short", []string{"-duration", "5s"}, "ladder: Duration is 5s, want at least 30s (limit 9s + balance 7s + failure 6s + shard 8s)\n"},
 		{"long", []string{"-duration", "24h"}, "ladder: Duration is 24h0m0s, want at most 1h0m0s\n"},
 		{"rung", []string{"-rungs", "limit,fly,crawl"}, "ladder: -rungs names \"crawl\", want some of: " + known(rungs()) + "\nladder: -rungs names \"fly\", want some of: " + known(rungs()) + "\n"},
 		{"no rung", []string{"-rungs", ""}, "ladder: -rungs names \"\", want some of: " + known(rungs()) + "\n"},
@@ -49,7 +49,7 @@ func TestHelp(t *testing.T) {
 	if got := run(t.Context(), []string{"-h"}, &stdout, &stderr); got != exitOK || stderr.Len() > 0 {
 		t.Errorf("got status %d, %q; want %d", got, &stderr, exitOK)
 	}
-	for _, want := range []string{"-duration time", "-json file", "-rungs names", "(default 20s)", "rung limit, at least 10s"} {
+	for _, want := range []string{"-duration time", "-json file", "-rungs names", "(default 30s)", "rung limit, at least 9s"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("help lacks %q:\n%s", want, &stdout)
 		}
@@ -180,28 +180,32 @@ func TestCheckNamesWhatWasMissed(t *testing.T) {
 	})
 }
 
-// Over real connections and in real time, briefly.
-func TestLimitOverLoopback(t *testing.T) {
+// Over real connections and in real time, briefly: a server alone, and some of which
+// one is killed.
+func TestOverLoopback(t *testing.T) {
 	t.Parallel()
-	r := limit()
-	r.Window = time.Second
-	c := ladder.Config{Rungs: []*ladder.Rung{r}, Duration: r.Least(), Seed: 1}
-	outcomes, err := c.Climb(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A machine on which the generator itself comes too late proves nothing about
-	// the limiter.
-	const busy = 100 * time.Millisecond
-	o := outcomes[0]
-	lateness := max(o.Before.Lateness, o.After.Lateness)
-	for _, e := range o.Entries {
-		t.Logf("%+v, requests up to %v late", e, lateness)
-		if !e.OK && lateness < busy {
-			t.Errorf("%s is %.4g, was %.4g, want %s", e.Metric, e.After, e.Before, e.Want)
-		}
-	}
-	if o.Before.Offered == 0 || o.Before.Offered != o.After.Offered {
-		t.Errorf("%d requests were offered, then %d, want the same", o.Before.Offered, o.After.Offered)
+	for _, r := range []*ladder.Rung{limit(), failure()} {
+		t.Run(r.Name, func(t *testing.T) { // one at a time
+			r.Window = time.Second
+			c := ladder.Config{Rungs: []*ladder.Rung{r}, Duration: r.Least(), Seed: 1}
+			outcomes, err := c.Climb(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A machine on which the generator itself comes too late proves nothing about
+			// the technique.
+			const busy = 100 * time.Millisecond
+			o := outcomes[0]
+			lateness := max(o.Before.Lateness, o.After.Lateness)
+			for _, e := range o.Entries {
+				t.Logf("%+v, requests up to %v late", e, lateness)
+				if !e.OK && lateness < busy {
+					t.Errorf("%s is %.4g, was %.4g, want %s", e.Metric, e.After, e.Before, e.Want)
+				}
+			}
+			if o.Before.Offered == 0 || o.Before.Offered != o.After.Offered {
+				t.Errorf("%d requests were offered, then %d, want the same", o.Before.Offered, o.After.Offered)
+			}
+		})
 	}
 }

@@ -38,10 +38,11 @@ func sharded() *ladder.Rung {
 		Name: "shard",
 		Story: "one store is offered more than it can serve; package shard spreads its keys over four, and moves " +
 			"hardly more than a fifth of them when a fifth store is added.",
-		Judged:  "all",
-		Streams: []ladder.Stream{{Tenant: "all", PerSecond: float64(shardOffered), Keys: 100_000, Judged: true}},
-		Settle:  time.Second,
-		Window:  2 * time.Second,
+		Judged:   "all",
+		Streams:  []ladder.Stream{{Tenant: "all", PerSecond: float64(shardOffered), Keys: 100_000, Judged: true}},
+		Settle:   time.Second,
+		Window:   2 * time.Second,
+		Patience: time.Second, // five times what the queue takes
 		Handler: func(with bool) (http.Handler, error) {
 			if !with {
 				store, err := ladder.NewOrigin(shardWorkers, shardService, shardQueue)

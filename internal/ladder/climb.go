@@ -74,7 +74,7 @@ func (c *Config) Climb(ctx context.Context) ([]Outcome, error) {
 	var outcomes []Outcome
 	for _, r := range c.Rungs {
 		o := Outcome{Rung: r}
-		length := time.Duration(stretch*float64(r.Least()))/2 - Patience
+		length := time.Duration(stretch*float64(r.Least()))/2 - r.patience()
 		arrivals := schedule(r.Streams, c.Seed, length)
 		var err error
 		if o.Before, err = c.half(ctx, r, false, arrivals, length); err != nil {
@@ -97,27 +97,42 @@ func (c *Config) half(ctx context.Context, r *Rung, with bool, arrivals []arriva
 	if err != nil {
 		return nil, fmt.Errorf("ladder: rung %q: %w", r.Name, err)
 	}
-	listen := c.Listen
+	listen, dial := c.Listen, c.Dial
 	if listen == nil {
 		listen = func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
+	}
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	if s, ok := handler.(staged); ok {
+		defer func() {
+			stop()
+			if closed := s.close(); err == nil && closed != nil {
+				record, err = nil, fmt.Errorf("ladder: rung %q: %w", r.Name, closed)
+			}
+		}()
+		if err := s.start(running, length, listen, dial); err != nil {
+			return nil, fmt.Errorf("ladder: rung %q: %w", r.Name, err)
+		}
 	}
 	listener, err := listen()
 	if err != nil {
 		return nil, fmt.Errorf("ladder: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: Patience}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: r.patience()}
 	var background sync.WaitGroup
 	var ended error // of the server; read after background.Wait
 	background.Go(func() { ended = server.Serve(listener) })
 
-	reporting, stop := context.WithCancel(ctx)
 	m := &monitor{}
 	if c.Report != nil {
 		p := Progress{Rung: r, With: with, Length: length}
-		background.Go(func() { m.run(reporting, p, r.Settle, c.Report) })
+		background.Go(func() { m.run(running, p, r.Settle, c.Report) })
 	}
 
-	g := newGenerator(c.Dial, "http://"+listener.Addr().String(), r.Streams, m)
+	g := newGenerator(dial, "http://"+listener.Addr().String(), r, m)
 	samples, err := g.send(ctx, arrivals)
 	stop()
 	closed := server.Close()
@@ -128,7 +143,7 @@ func (c *Config) half(ctx context.Context, r *Rung, with bool, arrivals []arriva
 	if err := errors.Join(err, closed); err != nil {
 		return nil, err
 	}
-	record = newRecord(arrivals, samples, r.Streams, r.Settle, length)
+	record = newRecord(r, arrivals, samples, length)
 	if handler, ok := handler.(Figured); ok {
 		record.Figures = handler.Figures()
 	}

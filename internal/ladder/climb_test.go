@@ -67,11 +67,40 @@ func TestLatencyCountsFromTheSchedule(t *testing.T) {
 		if o.Before.Offered != o.After.Offered || o.After.Failed != o.After.Offered-o.After.Served {
 			t.Errorf("records are %s and %s", counts(o.Before), counts(o.After))
 		}
-		if got := o.After.Latency(99); got != Patience {
-			t.Errorf("beyond the capacity: p99 is %v, want %v", got, Patience)
+		if got := o.After.Latency(99); got != DefaultPatience {
+			t.Errorf("beyond the capacity: p99 is %v, want %v", got, DefaultPatience)
 		}
 		if o.Entries[0].OK {
 			t.Errorf("the promise was kept: %+v", o.Entries[0])
+		}
+	})
+}
+
+// A client waits for as long as its rung says, and that is what a failure counts.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const patience = 300 * time.Millisecond
+		r := testRung()
+		r.Patience = patience
+		r.Handler = func(bool) (http.Handler, error) {
+			return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), nil
+		}
+		if want := 2 * (r.Settle + r.Window + patience); r.Least() != want {
+			t.Errorf("it takes at least %v, want %v", r.Least(), want)
+		}
+		c := inMemory(Config{Rungs: []*Rung{r}, Duration: r.Least(), Seed: 1})
+		start := time.Now()
+		outcomes, err := c.Climb(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > c.Duration {
+			t.Errorf("took %v, want at most %v", took, c.Duration)
+		}
+		record := outcomes[0].Before
+		if record.Offered == 0 || record.Failed != record.Offered || record.Latency(1) != patience || record.Latency(99) != patience {
+			t.Errorf("record is %s, latency %v; want all failed after %v", counts(record), record.Latency(1), patience)
 		}
 	})
 }
@@ -101,7 +130,7 @@ func TestTooManyInFlight(t *testing.T) {
 			t.Fatal(err)
 		}
 		record := outcomes[0].Before
-		if record.Offered == 0 || record.Failed != record.Offered || record.Latency(50) != Patience {
+		if record.Offered == 0 || record.Failed != record.Offered || record.Latency(50) != DefaultPatience {
 			t.Errorf("record is %s, want all failed", counts(record))
 		}
 		if most == 0 || most > maxInFlight {
@@ -130,7 +159,7 @@ func TestResults(t *testing.T) {
 			go func() { _ = server.Serve(listener) }() // ends with Close
 			defer server.Close()
 			m := &monitor{}
-			g := newGenerator(dial, "http://"+listener.Addr().String(), []Stream{{Tenant: "a"}}, m)
+			g := newGenerator(dial, "http://"+listener.Addr().String(), &Rung{Streams: []Stream{{Tenant: "a"}}}, m)
 			samples, err := g.send(t.Context(), []arrival{{at: time.Second, key: 7}})
 			if err != nil || samples[0] != (sample{result: want, latency: samples[0].latency}) {
 				t.Errorf("status %d gives %+v, %v; want %d", code, samples, err, want)

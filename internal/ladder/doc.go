@@ -8,7 +8,8 @@
 //
 // It is not a load generator for production systems, and its figures say nothing
 // about how fast a machine is: servers of limited capacity are played by [Origin],
-// which sleeps, so that a small machine and a large one see the same story.
+// which sleeps, so that a small machine and a large one see the same story. Several
+// of them with addresses of their own are a [Cluster].
 //
 // # The shortest path
 //
@@ -29,8 +30,8 @@
 // fails and is counted as failed.
 //
 // Each half has three parts: it settles, which is not recorded; it is measured; and
-// the last requests are waited for, at most for [Patience]. Climb takes no longer
-// than Duration, but for starting and stopping servers.
+// the last requests are waited for, at most for the patience of the rung. Climb takes
+// no longer than Duration, but for starting and stopping servers.
 //
 // # References
 //

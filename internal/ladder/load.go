@@ -14,9 +14,9 @@ const (
 	// TenantField is the header field that says whose a request is.
 	TenantField = "X-Tenant"
 
-	// Patience is how long a client waits for an answer, from the scheduled instant
-	// of the request.
-	Patience = 2 * time.Second
+	// DefaultPatience is how long a client waits for an answer unless its rung says
+	// otherwise.
+	DefaultPatience = 2 * time.Second
 
 	// maxInFlight bounds the requests in flight, and with them connections and
 	// goroutines. One that would exceed it fails.
@@ -27,11 +27,11 @@ const (
 type generator struct {
 	client  *http.Client
 	base    string // URL without a path
-	streams []Stream
+	rung    *Rung
 	monitor *monitor
 }
 
-func newGenerator(dial dialFunc, base string, streams []Stream, m *monitor) *generator {
+func newGenerator(dial dialFunc, base string, r *Rung, m *monitor) *generator {
 	return &generator{
 		client: &http.Client{Transport: &http.Transport{
 			DialContext:         dial,
@@ -40,7 +40,7 @@ func newGenerator(dial dialFunc, base string, streams []Stream, m *monitor) *gen
 			MaxIdleConnsPerHost: maxInFlight, // a connection that is closed for being idle costs the next request a handshake
 		}},
 		base:    base,
-		streams: streams,
+		rung:    r,
 		monitor: m,
 	}
 }
@@ -73,7 +73,7 @@ func (g *generator) send(ctx context.Context, arrivals []arrival) ([]sample, err
 		select {
 		case places <- struct{}{}:
 		default:
-			g.finish(a, &samples[i], failed, Patience)
+			g.finish(a, &samples[i], failed, 0)
 			continue
 		}
 		inFlight.Go(func() {
@@ -89,13 +89,13 @@ func (g *generator) send(ctx context.Context, arrivals []arrival) ([]sample, err
 
 // request sends one request and reads its answer.
 func (g *generator) request(ctx context.Context, a arrival, scheduled time.Time) result {
-	ctx, cancel := context.WithDeadline(ctx, scheduled.Add(Patience))
+	ctx, cancel := context.WithDeadline(ctx, scheduled.Add(g.rung.patience()))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/item/%d", g.base, a.key), nil)
 	if err != nil {
 		return failed
 	}
-	req.Header.Set(TenantField, g.streams[a.stream].Tenant)
+	req.Header.Set(TenantField, g.rung.Streams[a.stream].Tenant)
 	resp, err := g.client.Do(req)
 	if err != nil {
 		return failed
@@ -115,10 +115,10 @@ func (g *generator) request(ctx context.Context, a arrival, scheduled time.Time)
 
 func (g *generator) finish(a arrival, s *sample, outcome result, latency time.Duration) {
 	if outcome == failed {
-		latency = Patience
+		latency = g.rung.patience()
 	}
 	s.result, s.latency = outcome, latency
-	g.monitor.finish(outcome, latency, g.streams[a.stream].Judged)
+	g.monitor.finish(outcome, latency, g.rung.Streams[a.stream].Judged)
 }
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)

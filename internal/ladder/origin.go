@@ -21,8 +21,13 @@ type Origin struct {
 	service time.Duration
 	queue   int
 
-	mu   sync.Mutex
-	free []time.Time // when each worker has done all that it was given; guarded by mu
+	began           time.Time
+	stalled, period time.Duration // zero if it never stalls
+
+	mu sync.Mutex
+	// When each worker has done all that it was given, by a clock that stands while the
+	// origin stalls; guarded by mu.
+	free []time.Time
 }
 
 // NewOrigin returns an origin that serves workers/service requests per second and
@@ -42,6 +47,41 @@ func NewOrigin(workers int, service time.Duration, queue int) (*Origin, error) {
 		return nil, errors.Join(errs...)
 	}
 	return &Origin{service: service, queue: queue, free: make([]time.Time, workers)}, nil
+}
+
+// Stall makes the origin stand still at the end of each period, the first of which
+// begins now, for as long as stalled: requests are taken, no work is done on them or
+// on those before, and then it goes on. Call it before the first request.
+func (o *Origin) Stall(stalled, period time.Duration) error {
+	if stalled <= 0 || stalled >= period {
+		return fmt.Errorf("ladder: stalled is %v, want > 0 and less than the period, %v", stalled, period)
+	}
+	o.began, o.stalled, o.period = time.Now(), stalled, period
+	return nil
+}
+
+// worked returns what the clock of the work shows at an instant.
+func (o *Origin) worked(now time.Time) time.Time {
+	if o.stalled == 0 {
+		return now
+	}
+	since := now.Sub(o.began)
+	stalls := int64(since / o.period) // that are over
+	standing := max(0, since%o.period-(o.period-o.stalled))
+	return now.Add(-time.Duration(stalls)*o.stalled - standing)
+}
+
+// instant returns the first instant at which the clock of the work shows this.
+func (o *Origin) instant(worked time.Time) time.Time {
+	if o.stalled == 0 {
+		return worked
+	}
+	since := worked.Sub(o.began)
+	if since <= 0 {
+		return worked
+	}
+	stalls := int64((since - 1) / (o.period - o.stalled)) // before it
+	return worked.Add(time.Duration(stalls) * o.stalled)
 }
 
 // ServeHTTP does the work of one request.
@@ -66,6 +106,7 @@ func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (o *Origin) admit(now time.Time) (done time.Time, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	now = o.worked(now)
 	first, waiting := 0, 0
 	for i, free := range o.free {
 		if free.Before(o.free[first]) {
@@ -87,5 +128,5 @@ func (o *Origin) admit(now time.Time) (done time.Time, ok bool) {
 	}
 	done = start.Add(o.service)
 	o.free[first] = done
-	return done, true
+	return o.instant(done), true
 }

@@ -137,3 +137,91 @@ func TestOriginServes(t *testing.T) {
 		}
 	})
 }
+
+// steppedOrigin works millisecond by millisecond, except while it stalls.
+type steppedOrigin struct {
+	stalls  func(ms int) bool
+	service int
+	left    []int // of the work of each worker, in milliseconds
+	serves  []int // number of the request that each worker serves
+	waiting []int // numbers of the requests in the queue
+	done    map[int]int
+}
+
+// step gives waiting requests to free workers and works from ms to ms+1.
+func (s *steppedOrigin) step(ms int) {
+	for i := range s.left {
+		if s.left[i] == 0 && len(s.waiting) > 0 {
+			s.left[i], s.serves[i] = s.service, s.waiting[0]
+			s.waiting = s.waiting[1:]
+		}
+	}
+	if s.stalls(ms) {
+		return
+	}
+	for i := range s.left {
+		if s.left[i] == 0 {
+			continue
+		}
+		if s.left[i]--; s.left[i] == 0 {
+			s.done[s.serves[i]] = ms + 1
+		}
+	}
+}
+
+func TestOriginStallModel(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		workers, service := 1+rng.IntN(3), 1+rng.IntN(9)
+		period := 2 + rng.IntN(40)
+		stalled := 1 + rng.IntN(period-1)
+		const unit = time.Millisecond
+		origin, err := NewOrigin(workers, time.Duration(service)*unit, 1e6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := origin.Stall(time.Duration(stalled)*unit, time.Duration(period)*unit); err != nil {
+			t.Fatal(err)
+		}
+		model := &steppedOrigin{
+			stalls:  func(ms int) bool { return ms%period >= period-stalled },
+			service: service,
+			left:    make([]int, workers),
+			serves:  make([]int, workers),
+			done:    map[int]int{},
+		}
+		got := map[int]time.Time{}
+		for ms := 0; ms < 500 || len(model.done) < len(got); ms++ {
+			if ms < 500 && rng.IntN(6) == 0 {
+				id := len(got)
+				done, ok := origin.admit(origin.began.Add(time.Duration(ms) * unit))
+				if !ok {
+					t.Fatalf("seed %d, request %d: not admitted", seed, id)
+				}
+				got[id] = done
+				model.waiting = append(model.waiting, id)
+			}
+			model.step(ms)
+		}
+		for id, want := range model.done {
+			if at := got[id].Sub(origin.began); at != time.Duration(want)*unit {
+				t.Fatalf("seed %d (%d workers, %d ms, %d of every %d ms), request %d: done after %v, want %d ms",
+					seed, workers, service, stalled, period, id, at, want)
+			}
+		}
+	}
+}
+
+func TestStallOutOfRange(t *testing.T) {
+	t.Parallel()
+	origin, err := NewOrigin(1, time.Second, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stalled := range []time.Duration{0, -1, time.Second} {
+		if err := origin.Stall(stalled, time.Second); err == nil {
+			t.Errorf("a stall of %v in every second is accepted", stalled)
+		}
+	}
+}

@@ -17,7 +17,7 @@ const (
 // sample is what became of one request.
 type sample struct {
 	result  result
-	latency time.Duration // from the scheduled instant; Patience if it failed
+	latency time.Duration // from the scheduled instant; the rung's patience if it failed
 	late    time.Duration // from the scheduled instant until it was sent
 }
 
@@ -31,7 +31,7 @@ type Record struct {
 	// Refused is the number of those answered 429 or 503.
 	Refused int
 	// Failed is the number of all others: answered with another status, not answered
-	// within Patience, or never sent because too many were in flight.
+	// within the rung's patience, or never sent because too many were in flight.
 	Failed int
 	// Lateness is how late the generator sent its requests: 99% of them were sent
 	// within it of their scheduled instant. Latencies include it.
@@ -40,6 +40,7 @@ type Record struct {
 	Figures map[string]float64
 
 	latencies [parts][]time.Duration // of those served or failed, in order
+	patience  time.Duration          // the latency of a part without any
 }
 
 // parts is how many parts of equal length the measured time has. Latencies are
@@ -47,17 +48,18 @@ type Record struct {
 // is not about the technique.
 const parts = 5
 
-// newRecord sums up the samples of a schedule from an instant to another.
-func newRecord(arrivals []arrival, samples []sample, streams []Stream, from, to time.Duration) *Record {
-	r := &Record{}
+// newRecord sums up the samples of a schedule of this length, but for the time in
+// which the rung settles.
+func newRecord(rung *Rung, arrivals []arrival, samples []sample, length time.Duration) *Record {
+	r := &Record{patience: rung.patience()}
 	var lateness []time.Duration
 	for i, a := range arrivals {
-		if a.at < from {
+		if a.at < rung.Settle {
 			continue
 		}
 		s := samples[i]
 		lateness = append(lateness, s.late)
-		if !streams[a.stream].Judged {
+		if !rung.Streams[a.stream].Judged {
 			continue
 		}
 		r.Offered++
@@ -70,7 +72,7 @@ func newRecord(arrivals []arrival, samples []sample, streams []Stream, from, to 
 		case failed:
 			r.Failed++
 		}
-		part := &r.latencies[int64(a.at-from)*parts/int64(to-from)]
+		part := &r.latencies[int64(a.at-rung.Settle)*parts/int64(length-rung.Settle)]
 		*part = append(*part, s.latency)
 	}
 	for _, part := range r.latencies {
@@ -84,15 +86,15 @@ func newRecord(arrivals []arrival, samples []sample, streams []Stream, from, to 
 // Latency returns the latency, from the scheduled instant, within which percent of
 // the requests were served, from 1 to 100: the median of that of five parts of the
 // measured time, so that one hiccup of the machine does not decide. A request that
-// failed counts as one that took as long as [Patience]. One that was refused does
-// not count, since quick refusals would flatter; [Record.Goodput] accounts for it.
-// A part in which every request was refused has the latency Patience.
+// failed counts as one that took as long as the patience of the rung. One that was
+// refused does not count, since quick refusals would flatter; [Record.Goodput]
+// accounts for it. A part in which every request was refused has that latency too.
 func (r *Record) Latency(percent int) time.Duration {
 	var of [parts]time.Duration
 	for i, part := range r.latencies {
 		var ok bool
 		if of[i], ok = percentile(part, percent); !ok {
-			of[i] = Patience
+			of[i] = r.patience
 		}
 	}
 	slices.Sort(of[:])

@@ -51,22 +51,22 @@ func TestRecord(t *testing.T) {
 	const ms = time.Millisecond
 	arrivals := []arrival{{at: 0}, {at: 10 * ms}, {at: 11 * ms}, {at: 12 * ms, stream: 1}, {at: 13 * ms}, {at: 14 * ms}}
 	samples := []sample{
-		{failed, Patience, 9 * ms}, // before the measured part
+		{failed, DefaultPatience, 9 * ms}, // before the measured part
 		{served, 3 * ms, 1 * ms},
 		{refused, 1 * ms, 1 * ms},
-		{failed, Patience, 2 * ms}, // not judged
+		{failed, DefaultPatience, 2 * ms}, // not judged
 		{served, 5 * ms, 1 * ms},
-		{failed, Patience, 1 * ms},
+		{failed, DefaultPatience, 1 * ms},
 	}
-	r := newRecord(arrivals, samples, streams, 10*ms, 15*ms)
+	r := newRecord(&Rung{Streams: streams, Settle: 10 * ms}, arrivals, samples, 15*ms)
 	if r.Offered != 4 || r.Served != 2 || r.Refused != 1 || r.Failed != 1 || r.Lateness != 2*ms {
 		t.Errorf("got %s, lateness %v", counts(r), r.Lateness)
 	}
 	if got := r.Goodput(); got != 0.5 {
 		t.Errorf("goodput is %v, want 0.5", got)
 	}
-	if empty := newRecord(nil, nil, streams, 0, ms); empty.Goodput() != 0 || empty.Latency(99) != Patience {
-		t.Errorf("nothing offered: goodput is %v, latency %v; want 0, %v", empty.Goodput(), empty.Latency(99), Patience)
+	if empty := newRecord(&Rung{Streams: streams}, nil, nil, ms); empty.Goodput() != 0 || empty.Latency(99) != DefaultPatience {
+		t.Errorf("nothing offered: goodput is %v, latency %v; want 0, %v", empty.Goodput(), empty.Latency(99), DefaultPatience)
 	}
 }
 
@@ -84,8 +84,8 @@ func TestRecordLatency(t *testing.T) {
 		{"one stall", [parts][]int{{10, 900, 800}, {11}, {12}, {13}, {14}}, 99, 13 * time.Millisecond},
 		{"half of each", [parts][]int{{1, 9}, {2, 9}, {3, 9}, {4, 9}, {5, 9}}, 50, 3 * time.Millisecond},
 		{"refusals do not flatter", [parts][]int{{9, -1, -1}, {9, -1}, {9, -1}, {9, -1}, {-1, 9}}, 50, 9 * time.Millisecond},
-		{"failures are slow", [parts][]int{{9, -2}, {9, -2}, {9, -2}, {9}, {9}}, 99, Patience},
-		{"all refused", [parts][]int{{-1}, {-1}, {-1}, {9}, {9}}, 99, Patience},
+		{"failures are slow", [parts][]int{{9, -2}, {9, -2}, {9, -2}, {9}, {9}}, 99, DefaultPatience},
+		{"all refused", [parts][]int{{-1}, {-1}, {-1}, {9}, {9}}, 99, DefaultPatience},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -98,13 +98,13 @@ func TestRecordLatency(t *testing.T) {
 					case -1:
 						s = sample{result: refused, latency: time.Millisecond}
 					case -2:
-						s = sample{result: failed, latency: Patience}
+						s = sample{result: failed, latency: DefaultPatience}
 					}
 					arrivals = append(arrivals, arrival{at: time.Minute + time.Duration(i)*time.Second + time.Duration(j)})
 					samples = append(samples, s)
 				}
 			}
-			r := newRecord(arrivals, samples, []Stream{{Judged: true}}, time.Minute, time.Minute+parts*time.Second)
+			r := newRecord(&Rung{Streams: []Stream{{Judged: true}}, Settle: time.Minute}, arrivals, samples, time.Minute+parts*time.Second)
 			if got := r.Latency(tt.percent); got != tt.want {
 				t.Errorf("latency at %d%% is %v, want %v", tt.percent, got, tt.want)
 			}

@@ -1,6 +1,7 @@
 package ladder
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -27,8 +28,12 @@ type Rung struct {
 	// Window is the least time for which each half is to be measured. A longer
 	// Duration makes it longer.
 	Window time.Duration
+	// Patience is how long a client waits for an answer, from the scheduled instant of
+	// the request. Zero means [DefaultPatience].
+	Patience time.Duration
 	// Handler sets up what the traffic is sent to, without the technique or with it.
-	// It is called once for each half.
+	// It is called once for each half. A handler that embeds a [*Cluster] has its
+	// servers run as long as the half does.
 	Handler func(with bool) (http.Handler, error)
 	// Promises are what the technique is to achieve; all of them.
 	Promises []Promise
@@ -41,7 +46,9 @@ type Figured interface {
 }
 
 // Least returns the least time that the rung takes, both halves together.
-func (r *Rung) Least() time.Duration { return 2 * (r.Settle + r.Window + Patience) }
+func (r *Rung) Least() time.Duration { return 2 * (r.Settle + r.Window + r.patience()) }
+
+func (r *Rung) patience() time.Duration { return cmp.Or(r.Patience, DefaultPatience) }
 
 // validate returns an error that names every field that is out of range.
 func (r *Rung) validate() error {
@@ -57,6 +64,9 @@ func (r *Rung) validate() error {
 	}
 	if r.Window <= 0 {
 		bad("Window is %v, want > 0", r.Window)
+	}
+	if r.Patience < 0 {
+		bad("Patience is %v, want >= 0", r.Patience)
 	}
 	if r.Handler == nil {
 		bad("Handler is nil")

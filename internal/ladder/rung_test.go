@@ -69,7 +69,7 @@ func testRung() *Rung {
 func TestValidateNamesEveryBadField(t *testing.T) {
 	t.Parallel()
 	bad := &Rung{
-		Name: "two words", Settle: -1, Streams: []Stream{{PerSecond: -1, Keys: -1}},
+		Name: "two words", Settle: -1, Patience: -1, Streams: []Stream{{PerSecond: -1, Keys: -1}},
 		Promises: []Promise{{Better: "more"}},
 	}
 	for _, tt := range []struct {
@@ -81,6 +81,7 @@ func TestValidateNamesEveryBadField(t *testing.T) {
 			`ladder: rung "two words": Name is "two words", want one word`,
 			`ladder: rung "two words": Settle is -1ns, want >= 0`,
 			`ladder: rung "two words": Window is 0s, want > 0`,
+			`ladder: rung "two words": Patience is -1ns, want >= 0`,
 			`ladder: rung "two words": Handler is nil`,
 			`ladder: rung "two words": Streams[0].PerSecond is -1, want > 0`,
 			`ladder: rung "two words": Streams[0].Keys is -1, want >= 0`,
