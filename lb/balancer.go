@@ -38,7 +38,7 @@ type Balancer struct {
 	first     *flight          // the first resolution; guarded by mu
 
 	running   atomic.Bool
-	resolving sync.Mutex // held during a call of the resolver
+	resolving chan struct{} // has an element during a call of the resolver
 
 	rejected, resolved, unresolved, left atomic.Uint64
 
@@ -63,7 +63,7 @@ func New(resolver Resolver, o *Options) (*Balancer, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	b := &Balancer{resolver: resolver, origin: time.Now(), nodes: map[string]*node{}}
+	b := &Balancer{resolver: resolver, origin: time.Now(), nodes: map[string]*node{}, resolving: make(chan struct{}, 1)}
 	var errs [3]error
 	b.o, b.settings, errs[0] = o.complete()
 	if resolver == nil {
@@ -102,8 +102,9 @@ func (b *Balancer) random() uint64 {
 	return mix(b.o.Seed + b.draws.Add(1)*phi)
 }
 
-// Run resolves the endpoints from time to time and probes them, if Options say so,
-// until ctx ends; then it returns nil. It is an error to call it while it runs.
+// Run resolves the endpoints from time to time, or watches them if the resolver is a
+// [Watcher], and probes them if Options say so, until ctx ends; then it returns nil.
+// It is an error to call it while it runs.
 func (b *Balancer) Run(ctx context.Context) error {
 	if b.running.Swap(true) {
 		return errors.New("lb: Run is running already")
@@ -113,6 +114,10 @@ func (b *Balancer) Run(ctx context.Context) error {
 	defer children.Wait()
 	if b.monitor != nil {
 		children.Go(func() { _ = b.monitor.Run(ctx) }) // an error would be of a second call
+	}
+	if w, ok := b.resolver.(Watcher); ok {
+		b.watch(ctx, w)
+		return nil
 	}
 	for {
 		_ = b.resolve(ctx) // which logs its error
@@ -128,12 +133,21 @@ func (b *Balancer) Run(ctx context.Context) error {
 }
 
 // resolve asks the resolver and takes over what it finds.
-func (b *Balancer) resolve(ctx context.Context) (err error) {
-	b.resolving.Lock()
-	defer b.resolving.Unlock()
+func (b *Balancer) resolve(ctx context.Context) error {
+	select {
+	case b.resolving <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-b.resolving }()
 	within, cancel := context.WithTimeout(ctx, b.o.ResolveTimeout)
 	defer cancel()
 	endpoints, err := b.call(within)
+	return b.found(ctx, endpoints, err)
+}
+
+// found takes over what the resolver has found, or counts and logs why not.
+func (b *Balancer) found(ctx context.Context, endpoints []Endpoint, err error) error {
 	if err == nil {
 		endpoints, err = checked(endpoints)
 	}

@@ -23,6 +23,8 @@ const maxClient = 1 << 20
 // Reliability Engineering, chapter 20, but with lists that follow one another without
 // a gap): clients 0 to n-1 together give each endpoint as many clients as any other,
 // or one more.
+//
+// It is a [Watcher] if r is one.
 func NewSubset(r Resolver, client, size int) (Resolver, error) {
 	var errs []error
 	if r == nil {
@@ -37,28 +39,37 @@ func NewSubset(r Resolver, client, size int) (Resolver, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return ResolverFunc(func(ctx context.Context) ([]Endpoint, error) {
+	resolver := ResolverFunc(func(ctx context.Context) ([]Endpoint, error) {
 		endpoints, err := r.Resolve(ctx)
-		if err != nil {
-			return nil, err
+		return some(endpoints, client, size), err
+	})
+	w, ok := r.(Watcher)
+	if !ok {
+		return resolver, nil
+	}
+	return watched{resolver, func(ctx context.Context, update func([]Endpoint, error)) error {
+		return w.Watch(ctx, func(endpoints []Endpoint, err error) { update(some(endpoints, client, size), err) })
+	}}, nil
+}
+
+// some returns the endpoints of a client: size of each priority at most.
+func some(endpoints []Endpoint, client, size int) []Endpoint {
+	levels := map[int][]Endpoint{}
+	for _, e := range endpoints {
+		levels[e.Priority] = append(levels[e.Priority], e)
+	}
+	var some []Endpoint
+	for _, level := range levels {
+		slices.SortFunc(level, func(a, b Endpoint) int { return cmp.Compare(cmp.Or(a.ID, a.Addr), cmp.Or(b.ID, b.Addr)) })
+		hashes := make([]uint64, len(level))
+		for i, e := range level {
+			hashes[i] = shard.Hash(cmp.Or(e.ID, e.Addr))
 		}
-		levels := map[int][]Endpoint{}
-		for _, e := range endpoints {
-			levels[e.Priority] = append(levels[e.Priority], e)
+		for _, i := range subset(hashes, client, size) {
+			some = append(some, level[i])
 		}
-		var some []Endpoint
-		for _, level := range levels {
-			slices.SortFunc(level, func(a, b Endpoint) int { return cmp.Compare(cmp.Or(a.ID, a.Addr), cmp.Or(b.ID, b.Addr)) })
-			hashes := make([]uint64, len(level))
-			for i, e := range level {
-				hashes[i] = shard.Hash(cmp.Or(e.ID, e.Addr))
-			}
-			for _, i := range subset(hashes, client, size) {
-				some = append(some, level[i])
-			}
-		}
-		return some, nil
-	}), nil
+	}
+	return some
 }
 
 // subset returns the indices that belong to a client: the next size of a sequence of
