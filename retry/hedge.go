@@ -47,7 +47,9 @@ func (c *call) hedge() (*http.Response, error) {
 	resp, err := c.try(number, func(cancel context.CancelCauseFunc) {
 		race.mu.Lock()
 		defer race.mu.Unlock()
-		race.first = cancel
+		if race.first = cancel; race.won {
+			cancel(errLost) // before it has begun
+		}
 	})
 	good := judge(c.ctx, resp, err) == final
 	hedged, pending := race.settle(good)
@@ -118,7 +120,7 @@ func (r *race) launch(number int) {
 		r.won = panicked == nil && err == nil && judge(c.ctx, resp, err) == final
 		r.finished = true
 		close(r.ended)
-		if r.won {
+		if r.won && r.first != nil {
 			r.first(errLost)
 		}
 	}

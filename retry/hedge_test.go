@@ -110,6 +110,21 @@ func TestTrap11NoHedgeOfWhatIsNotIdempotent(t *testing.T) {
 	})
 }
 
+// The time after which to hedge can be shorter than it takes to begin.
+func TestHedgeAtOnce(t *testing.T) {
+	t.Parallel()
+	r := taught(t, 0)
+	r.hedges.add(1000 * milli)
+	rt := r.Transport(answers(200))
+	for range 3000 {
+		r.budget.add(milli)
+		r.hedges.add(milli)
+		if status, err := send(rt, newRequest(t, "GET", "")); status != 200 || err != nil {
+			t.Fatalf("got %d, %v, want 200", status, err)
+		}
+	}
+}
+
 // The caller leaves: nothing is left behind.
 func TestHedgeCancelled(t *testing.T) {
 	t.Parallel()
