@@ -15,7 +15,10 @@ import (
 	"time"
 
 	"github.com/uprung/uprung/benchmarks/internal/bench"
+	"github.com/uprung/uprung/benchmarks/lb"
+	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
+	"github.com/uprung/uprung/benchmarks/retry"
 	"github.com/uprung/uprung/benchmarks/shard"
 )
 
@@ -24,10 +27,16 @@ func suites() []*bench.Suite {
 	return []*bench.Suite{
 		ratelimit.Suite(),
 		shard.Suite(),
+		lb.Suite(),
+		lb.SimulationSuite(),
+		proxy.Suite(),
+		retry.Suite(),
+		retry.HedgeSuite(),
 	}
 }
 
 func main() {
+	proxy.Child() // does not return in a process that the suite proxy starts
 	err := run(os.Args[1:], os.Stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -76,7 +85,7 @@ func parse(args []string, out io.Writer) (*command, error) {
 		return nil, fmt.Errorf("argument is %q, want flags only", flags.Arg(0))
 	}
 	if quick {
-		c.Duration = quickDuration
+		c.Duration, c.Quick = quickDuration, true
 	}
 	switch {
 	case c.Rounds < 0:
@@ -175,7 +184,11 @@ func (c *command) measure(s *bench.Suite, out io.Writer) error {
 // head says what a reader needs to know to make sense of the figures.
 func (c *command) head(s *bench.Suite) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "suite %s: median of %d rounds of %v, seed %d\n", s.Name, c.Rounds, c.Duration, c.Seed)
+	measured := fmt.Sprintf("median of %d rounds of %v", c.Rounds, c.Duration)
+	if s.Exact() {
+		measured = "the same figures whenever it is run"
+	}
+	fmt.Fprintf(&out, "suite %s: %s, seed %d\n", s.Name, measured, c.Seed)
 	fmt.Fprintf(&out, "%s %s/%s, %d CPUs, GOMAXPROCS %d unless a case says otherwise\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0))
 	out.WriteString(s.Workload + "\n")

@@ -11,7 +11,13 @@ import (
 	"time"
 
 	"github.com/uprung/uprung/benchmarks/internal/bench"
+	"github.com/uprung/uprung/benchmarks/proxy"
 )
+
+func TestMain(m *testing.M) {
+	proxy.Child()
+	os.Exit(m.Run())
+}
 
 // TestEverySuite runs each case with each implementation, on shrunken workloads.
 // Tests that change GOMAXPROCS are not parallel.

@@ -70,6 +70,26 @@ func TestRunTakesMedianAndRotates(t *testing.T) {
 	}
 }
 
+func TestRunExactOnce(t *testing.T) {
+	rounds := 0
+	contest := fixed("", impl("uprung", func(int) float64 { rounds++; return 3 }))
+	s := &Suite{Contests: []Runnable{contest, contest}}
+	if s.Exact() {
+		t.Error("Exact() is true without an exact case")
+	}
+	contest.Cases[0].Exact = true
+	if !s.Exact() {
+		t.Error("Exact() is false, and all cases are exact")
+	}
+	report := s.Run(&Config{Rounds: 7, Out: io.Discard})
+	if got := value(t, report, "uprung", "cpu_ns"); got != 3 || rounds != 2 {
+		t.Errorf("two exact cases give %v in %d rounds, want 3 in 2", got, rounds)
+	}
+	if s.Contests = append(s.Contests, fixed("")); s.Exact() {
+		t.Error("Exact() is true, and one case is not exact")
+	}
+}
+
 func TestRunSubtractsReference(t *testing.T) {
 	s := &Suite{Contests: []Runnable{fixed("bare",
 		impl("uprung", func(round int) float64 { return 100*float64(round) + 5 }),
@@ -216,6 +236,31 @@ func TestMedian(t *testing.T) {
 	} {
 		if got := median(tt.values); got != tt.want {
 			t.Errorf("median(%v) = %v, want %v", tt.values, got, tt.want)
+		}
+	}
+}
+
+func TestTableHasTheBestFirst(t *testing.T) {
+	t.Parallel()
+	for metric, want := range map[string]string{"cpu_ns": "uprung peer", "requests_per_s": "peer uprung"} {
+		one := &table{name: "c", ratio: metric, impls: []string{"peer", "uprung"}, figures: map[string]Figures{"uprung": {metric: 10}, "peer": {metric: 20}}}
+		var order []string
+		for line := range strings.Lines(one.String()) {
+			if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); name == "peer" || name == "uprung" {
+				order = append(order, name)
+			}
+		}
+		if got := strings.Join(order, " "); got != want {
+			t.Errorf("by %s the order is %q, want %q", metric, got, want)
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[float64]string{0: "0", 3: "3", 1234.5: "1234", 12.34: "12.3", 1.234: "1.23", 0.1: "0.10", 0.0999: "0.1", 0.0123: "0.012", 0.001: "0.001", 0.00012: "0.00012"} {
+		if got := number(v); got != want {
+			t.Errorf("number(%v) is %q, want %q", v, got, want)
 		}
 	}
 }

@@ -53,6 +53,9 @@ func (t *table) String() string {
 		if a == t.reference || b == t.reference {
 			return cmp.Compare(btoi(a == t.reference), btoi(b == t.reference))
 		}
+		if higherIsBetter(t.ratio) {
+			a, b = b, a
+		}
 		return cmp.Compare(t.figures[a][t.ratio], t.figures[b][t.ratio])
 	})
 	metrics := t.metrics()
@@ -206,6 +209,8 @@ func number(v float64) string {
 	switch abs := math.Abs(v); {
 	case v == math.Trunc(v) && abs < 1e6:
 		return strconv.FormatFloat(v, 'f', -1, 64)
+	case abs < 0.1:
+		return strconv.FormatFloat(v, 'g', 2, 64)
 	case abs < 10:
 		return strconv.FormatFloat(v, 'f', 2, 64)
 	case abs < 100:

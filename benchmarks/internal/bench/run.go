@@ -85,6 +85,15 @@ func (c *Contest[S]) caseNames() []string {
 	return names
 }
 
+func (c *Contest[S]) exact() bool {
+	for i := range c.Cases {
+		if !c.Cases[i].Exact {
+			return false
+		}
+	}
+	return true
+}
+
 // entrant is an implementation that has been set up.
 type entrant[S any] struct {
 	name    string
@@ -132,6 +141,9 @@ func (c *Case[S]) run(r *run, entrants []*entrant[S]) *table {
 	procs, rounds := max(1, c.Procs), max(1, r.Rounds)
 	if c.Heavy {
 		rounds = max(1, rounds/2)
+	}
+	if c.Exact {
+		rounds = 1
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
 	measure := c.Begin(&r.Env)

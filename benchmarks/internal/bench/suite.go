@@ -39,9 +39,20 @@ func (s *Suite) Cases() []string {
 	return names
 }
 
+// Exact reports whether all figures depend on the seed alone.
+func (s *Suite) Exact() bool {
+	for _, contest := range s.Contests {
+		if !contest.exact() {
+			return false
+		}
+	}
+	return true
+}
+
 // Runnable is a [Contest] whatever its implementations are.
 type Runnable interface {
 	caseNames() []string
+	exact() bool
 	run(*run)
 }
 
@@ -73,6 +84,9 @@ type Case[S any] struct {
 	// Heavy says that a round has a fixed amount of work, which takes far longer
 	// than a loop. Half as many rounds are run.
 	Heavy bool
+	// Exact says that the figures depend on the seed alone, as those of a simulation
+	// do. One round is run.
+	Exact bool
 	// Ratio is the metric by which the table compares: ours divided by the
 	// peer's.
 	Ratio string
@@ -92,6 +106,9 @@ type Env struct {
 	// Shrink divides the sizes of workloads. The figures then say nothing: it is
 	// for tests. Zero means 1.
 	Shrink int
+	// Quick asks for rough figures: what runs for a fixed time, and not for that of a
+	// round, may run for less.
+	Quick bool
 }
 
 // Size returns n, or less of it in a test, but at least 1.
@@ -121,7 +138,17 @@ var Metrics = []Metric{
 	{"moved_over_ideal", "ratio"},
 	{"astray", "ratio"},
 	{"slots_off", "slots"},
+	{"p50_ms", "ms"},
+	{"p99_ms", "ms"},
+	{"p999_ms", "ms"},
+	{"error_ratio", "ratio"},
+	{"failing_share", "ratio"},
+	{"amplification", "ratio"},
+	{"requests_per_s", "requests/s"},
 }
+
+// higherIsBetter reports of a metric whether it is.
+func higherIsBetter(metric string) bool { return metric == "requests_per_s" }
 
 // unit returns the unit of a metric, and false if it is not known.
 func unit(metric string) (string, bool) {
