@@ -140,8 +140,9 @@ func (a *affinity) withoutCookie(h http.Header) {
 // preference travels in the context of a request from the proxy to the transport,
 // with the choice on its way back.
 type preference struct {
-	id     string // of the endpoint to be preferred; empty if there is none
-	chosen string // of the one that was chosen
+	id     string        // of the endpoint to be preferred; empty if there is none
+	chosen string        // of the one that was chosen
+	in     *http.Request // as it came in
 }
 
 type preferenceKey struct{}

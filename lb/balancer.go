@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -36,6 +37,7 @@ type Balancer struct {
 	nodes     map[string]*node // guarded by mu
 	nextSweep time.Duration    // guarded by mu
 	first     *flight          // the first resolution; guarded by mu
+	records   []entry          // to be logged once mu is free; guarded by mu
 
 	running   atomic.Bool
 	resolving chan struct{} // has an element during a call of the resolver
@@ -120,7 +122,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 		return nil
 	}
 	for {
-		_ = b.resolve(ctx) // which logs its error
+		_ = b.resolve(ctx, false) // which logs its error
 		jitter := 0.9 + 0.2*rand.Float64()
 		timer := time.NewTimer(time.Duration(float64(b.o.Refresh) * jitter))
 		select {
@@ -133,13 +135,16 @@ func (b *Balancer) Run(ctx context.Context) error {
 }
 
 // resolve asks the resolver and takes over what it finds.
-func (b *Balancer) resolve(ctx context.Context) error {
+func (b *Balancer) resolve(ctx context.Context, first bool) error {
 	select {
 	case b.resolving <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	defer func() { <-b.resolving }()
+	if first && b.state.Load() != nil {
+		return nil // Run was faster
+	}
 	within, cancel := context.WithTimeout(ctx, b.o.ResolveTimeout)
 	defer cancel()
 	endpoints, err := b.call(within)
@@ -152,7 +157,7 @@ func (b *Balancer) found(ctx context.Context, endpoints []Endpoint, err error) e
 		endpoints, err = checked(endpoints)
 	}
 	if err == nil {
-		err = b.update(ctx, endpoints)
+		err = b.update(endpoints)
 	}
 	if err == nil {
 		b.resolved.Add(1)
@@ -177,9 +182,9 @@ func (b *Balancer) call(ctx context.Context) (endpoints []Endpoint, err error) {
 }
 
 // update replaces the endpoints.
-func (b *Balancer) update(ctx context.Context, endpoints []Endpoint) error {
+func (b *Balancer) update(endpoints []Endpoint) error {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.unlock()
 	now, prev := b.now(), b.state.Load()
 	all := make(map[string]*node, len(endpoints))
 	nodes := make([]*node, len(endpoints))
@@ -190,15 +195,11 @@ func (b *Balancer) update(ctx context.Context, endpoints []Endpoint) error {
 		switch {
 		case n == nil:
 			came++
-			fallthrough
+			n = &node{e, newKnown()}
+		case n.Addr != e.Addr:
+			n = &node{e, newKnown()} // another one of that name
 		case n.Endpoint != e:
-			moved := &node{Endpoint: e}
-			moved.warmFrom.Store(never)
-			if n != nil && n.Addr == e.Addr { // only its description has changed
-				moved.up = n.up
-				moved.warmFrom.Store(n.warmFrom.Load())
-			}
-			n = moved
+			n = &node{e, n.known}
 		}
 		nodes[i], all[e.ID] = n, n
 		targets[i] = health.Target{ID: e.ID, Addr: e.Addr}
@@ -223,27 +224,33 @@ func (b *Balancer) update(ctx context.Context, endpoints []Endpoint) error {
 	b.nodes = all
 	b.state.Store(next)
 	if came+went > 0 {
-		b.o.Logger.LogAttrs(ctx, slog.LevelInfo, "endpoints changed",
-			slog.String("balancer", b.o.Name), slog.Int("endpoints", len(nodes)), slog.Int("came", came), slog.Int("went", went))
+		b.log(slog.LevelInfo, "endpoints changed", slog.Int("endpoints", len(nodes)), slog.Int("came", came), slog.Int("went", went))
 	}
 	return nil
 }
 
 // ready returns what to choose from, and waits for it the first time.
-func (b *Balancer) ready(ctx context.Context, now time.Duration) (*snapshot, error) {
-	s := b.state.Load()
+func (b *Balancer) ready(ctx context.Context) (*snapshot, time.Duration, error) {
+	s, now := b.state.Load(), b.now()
 	if s == nil {
 		if err := b.await(ctx); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		s = b.state.Load()
+		s, now = b.state.Load(), b.now() // the wait was for no endpoint
 	}
-	if now >= s.until || b.monitor != nil && b.monitor.View() != s.view {
+	if b.due(s, now) {
 		b.refresh(now)
 		s = b.state.Load()
 	}
-	return s, nil
+	return s, now, nil
 }
+
+// due reports whether there is to be another snapshot.
+func (b *Balancer) due(s *snapshot, now time.Duration) bool {
+	return now >= s.until || b.monitor != nil && b.monitor.View() != s.view
+}
+
+var errResolverLeft = errors.New("lb: the resolver ended its goroutine")
 
 // retryFirst is how long the error of a first resolution stands.
 const retryFirst = time.Second
@@ -260,12 +267,12 @@ func (b *Balancer) await(ctx context.Context) error {
 		f = &flight{done: make(chan struct{})}
 		b.first = f
 		go func() { // ends with ResolveTimeout
-			err := b.resolve(context.WithoutCancel(ctx))
-			if b.state.Load() != nil {
-				err = nil // Run was faster
-			}
-			f.err, f.until = err, b.now()+retryFirst
-			close(f.done)
+			f.err = errResolverLeft
+			defer func() { // also if the resolver ends the goroutine
+				f.until = b.now() + retryFirst
+				close(f.done)
+			}()
+			f.err = b.resolve(context.WithoutCancel(ctx), true)
 		}()
 	}
 	b.mu.Unlock()
@@ -304,51 +311,98 @@ func (b *Balancer) refresh(now time.Duration) {
 	if !b.mu.TryLock() {
 		return
 	}
-	defer b.mu.Unlock()
+	defer b.unlock()
 	b.redraw(now)
 }
 
-// redraw ejects and takes back endpoints as is due, and makes a new snapshot. The
-// caller holds mu.
+// redraw ejects and takes back endpoints as is due, and makes a new snapshot if that
+// changes anything. The caller holds mu.
 func (b *Balancer) redraw(now time.Duration) {
 	prev := b.state.Load()
+	changed := b.monitor != nil && b.monitor.View() != prev.view
 	for _, n := range prev.nodes {
 		if r := &n.outlier; r.ejected && now >= r.until {
-			r.ejected = false
-			b.log("endpoint back", n)
+			r.takeBack()
+			changed = true
+			b.log(slog.LevelInfo, "endpoint back", slog.String("endpoint", n.ID))
 		}
 	}
 	if b.o.Outlier.watches() && now >= b.nextSweep {
-		b.sweep(prev.nodes, now)
+		changed = b.sweep(prev.nodes, now) || changed
 		b.nextSweep = now + b.o.Outlier.Interval
 	}
-	next, err := b.draw(prev.nodes, prev, now)
-	if err != nil { // of a policy that has taken these endpoints before
-		b.o.Logger.Warn("endpoints not redrawn", slog.String("balancer", b.o.Name), slog.Any("error", err))
+	if !changed {
 		again := *prev
-		again.until = now + time.Second
+		again.until = b.until(prev.nodes)
 		b.state.Store(&again)
 		return
 	}
-	if next.panicking != (prev.panicking) {
-		b.o.Logger.Warn("usable endpoints", slog.String("balancer", b.o.Name), slog.Bool("too_few", next.panicking),
+	b.drawAgain(prev, now)
+}
+
+// drawAgain makes a new snapshot of the same endpoints. The caller holds mu.
+func (b *Balancer) drawAgain(prev *snapshot, now time.Duration) {
+	next, err := b.draw(prev.nodes, prev, now)
+	if err != nil { // of a policy that has taken these endpoints before
+		b.log(slog.LevelWarn, "endpoints not redrawn", slog.Any("error", err))
+		again := *prev
+		again.until = now + time.Second
+		if b.monitor != nil {
+			again.view = b.monitor.View()
+		}
+		b.state.Store(&again)
+		return
+	}
+	if next.panicking != prev.panicking {
+		b.log(slog.LevelWarn, "usable endpoints", slog.Bool("too_few", next.panicking),
 			slog.Int("usable", next.usable), slog.Int("endpoints", len(next.nodes)))
 	}
 	b.state.Store(next)
 }
 
-func (b *Balancer) log(what string, n *node, attrs ...slog.Attr) {
-	b.o.Logger.LogAttrs(context.Background(), slog.LevelInfo, what, append([]slog.Attr{
-		slog.String("balancer", b.o.Name), slog.String("endpoint", n.ID),
-	}, attrs...)...)
+// until returns when something is due if nothing happens before. The caller holds mu.
+func (b *Balancer) until(nodes []*node) time.Duration {
+	until := time.Duration(math.MaxInt64)
+	if b.o.Outlier.watches() {
+		until = b.nextSweep
+	}
+	for _, n := range nodes {
+		if n.outlier.ejected {
+			until = min(until, n.outlier.until)
+		}
+	}
+	return until
+}
+
+// entry is what is to be logged.
+type entry struct {
+	level slog.Level
+	what  string
+	attrs []slog.Attr
+}
+
+// log has something logged once mu is free: a handler may do anything. The caller
+// holds mu.
+func (b *Balancer) log(level slog.Level, what string, attrs ...slog.Attr) {
+	b.records = append(b.records, entry{level, what, append([]slog.Attr{slog.String("balancer", b.o.Name)}, attrs...)})
+}
+
+// unlock frees mu, and logs.
+func (b *Balancer) unlock() {
+	records := b.records
+	b.records = nil
+	b.mu.Unlock()
+	for _, r := range records {
+		b.o.Logger.LogAttrs(context.Background(), r.level, r.what, r.attrs...)
+	}
 }
 
 // watches reports whether outcomes are looked at.
 func (o *Outlier) watches() bool { return o.Mode != uprung.Off }
 
-// sweep compares what endpoints have done since the last time, and ejects. The caller
-// holds mu.
-func (b *Balancer) sweep(nodes []*node, now time.Duration) {
+// sweep compares what endpoints have done since the last time, and ejects; it reports
+// whether it did. The caller holds mu.
+func (b *Balancer) sweep(nodes []*node, now time.Duration) (ejected bool) {
 	samples := make([]sample, len(nodes))
 	for i, n := range nodes {
 		samples[i] = n.outlier.take()
@@ -357,8 +411,9 @@ func (b *Balancer) sweep(nodes []*node, now time.Duration) {
 		}
 	}
 	for _, d := range b.o.Outlier.deviants(samples) {
-		b.eject(nodes, nodes[d.endpoint], d.why, now)
+		ejected = b.eject(nodes, nodes[d.endpoint], d.why, now) || ejected
 	}
+	return ejected
 }
 
 // eject takes an endpoint out unless too many are. The caller holds mu.
@@ -374,7 +429,7 @@ func (b *Balancer) eject(nodes []*node, n *node, why ejection, now time.Duration
 	}
 	n.outlier.eject(now, b.o.Outlier.Ejection)
 	b.ejected[why].Add(1)
-	b.log("endpoint ejected", n, slog.String("reason", why.String()), slog.Duration("duration", n.outlier.until-now),
+	b.log(slog.LevelInfo, "endpoint ejected", slog.String("endpoint", n.ID), slog.String("reason", why.String()), slog.Duration("duration", n.outlier.until-now),
 		slog.Bool("enforced", b.o.Outlier.Mode.Enforces(n.ID)))
 	return true
 }
@@ -383,9 +438,11 @@ func (b *Balancer) eject(nodes []*node, n *node, why ejection, now time.Duration
 // be ejected.
 func (b *Balancer) failedInRow(n *node, now time.Duration) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if s := b.state.Load(); slices.Contains(s.nodes, n) && b.eject(s.nodes, n, consecutiveFailures, now) {
-		b.redraw(now)
+	defer b.unlock()
+	s := b.state.Load()
+	at := slices.IndexFunc(s.nodes, func(other *node) bool { return other.known == n.known })
+	if at >= 0 && b.eject(s.nodes, s.nodes[at], consecutiveFailures, now) {
+		b.drawAgain(s, now)
 	}
 }
 

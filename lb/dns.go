@@ -86,7 +86,7 @@ func NewSRV(name string, o *DNSOptions) (Resolver, error) {
 	}
 	return ResolverFunc(func(ctx context.Context) ([]Endpoint, error) {
 		_, records, err := o.Resolver.LookupSRV(ctx, "", "", name)
-		if err != nil {
+		if err != nil && len(records) == 0 { // with some, others are invalid
 			return nil, fmt.Errorf("lb: %w", err)
 		}
 		endpoints := make([]Endpoint, 0, len(records))

@@ -1,8 +1,10 @@
 package lb
 
 import (
+	"io"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/uprung/uprung"
@@ -15,6 +17,7 @@ import (
 type exchange struct {
 	b       *Balancer
 	request *http.Request
+	body    *requestBody // of the request; nil if it has none
 	group   *group
 	node    *node
 	token   pick.Token
@@ -32,11 +35,11 @@ type exchange struct {
 // choose picks an endpoint for the request. The preference may be nil.
 func (e *exchange) choose(p *preference) error {
 	b, ctx := e.b, e.request.Context()
-	e.now = b.now()
-	s, err := b.ready(ctx, e.now)
+	s, now, err := b.ready(ctx)
 	if err != nil {
 		return err
 	}
+	e.now = now
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -69,9 +72,12 @@ func (e *exchange) choose(p *preference) error {
 	return nil
 }
 
+// levelStream makes a random number that policies do not draw.
+const levelStream = 0x5851f42d4c957f2d
+
 // pick chooses by level, zone and policy.
 func (e *exchange) pick(s *snapshot) bool {
-	random := mix(e.random)
+	random := mix(e.random ^ levelStream)
 	level := 0
 	for u := fraction(random); level < len(s.levels)-1 && u >= s.levels[level].upTo; {
 		level++
@@ -136,8 +142,9 @@ func (e *exchange) Refuses(endpoint int) bool {
 		return true
 	}
 	if !e.warmed {
-		// Another random number for each endpoint.
-		if share := n.share(e.now, e.b.o.SlowStart); share < 1 && fraction(mix(e.random+uint64(endpoint)*phi)) >= share {
+		// Another random number for each endpoint, that policies do not draw.
+		random := e.random ^ levelStream
+		if share := n.share(e.now, e.b.o.SlowStart); share < 1 && fraction(mix(random+uint64(endpoint+1)*phi)) >= share {
 			return true
 		}
 	}
@@ -150,14 +157,32 @@ func fraction(random uint64) float64 { return float64(random>>11) / (1 << 53) }
 // failed ends an exchange that has no response.
 func (e *exchange) failed(err error) {
 	now := e.b.now()
-	e.end(now, uprung.ErrorOutcome(e.request.Context(), err, now-e.now, e.b.o.Patience))
+	outcome := uprung.ErrorOutcome(e.request.Context(), err, now-e.now, e.b.o.Patience)
+	if e.body != nil && e.body.failed.Load() {
+		outcome = uprung.Ignored // what was to be sent could not be read
+	}
+	e.end(now, outcome)
+}
+
+// requestBody notes that it could not be read.
+type requestBody struct {
+	io.ReadCloser
+	failed atomic.Bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { // an error that wraps it is none of a complete body
+		b.failed.Store(true)
+	}
+	return n, err
 }
 
 // answered notes that the headers are here, and watches the body to its end.
 func (e *exchange) answered(resp *http.Response) {
 	now := e.b.now()
 	e.status = uprung.ResponseOutcome(resp.StatusCode, resp.Header)
-	e.whole = resp.ContentLength >= 0
+	e.whole = resp.ContentLength >= 0 && resp.StatusCode != http.StatusSwitchingProtocols
 	e.token = e.group.picker.Answered(e.token, now, e.status)
 	if e.b.o.Outlier.Slower > 0 && e.status == uprung.Success {
 		e.node.outlier.answered(now - e.now)

@@ -21,12 +21,20 @@ func setForwarded(r *httputil.ProxyRequest, trusted bool) {
 	}
 	forwarded := forwardedElement(client, r.In.Host, scheme)
 	if !trusted {
+		for name := range out {
+			if strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip" {
+				delete(out, name)
+			}
+		}
 		r.SetXForwarded()
 		out["Forwarded"] = []string{forwarded}
 		return
 	}
 	out["X-Forwarded-For"] = slices.Clone(in["X-Forwarded-For"])
 	r.SetXForwarded() // which appends to the first and replaces the others
+	if client == "" && len(in["X-Forwarded-For"]) > 0 {
+		out["X-Forwarded-For"] = slices.Clone(in["X-Forwarded-For"]) // there is nothing to append
+	}
 	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if values := in[name]; len(values) > 0 {
 			out[name] = slices.Clone(values)

@@ -7,10 +7,16 @@ import (
 	"github.com/uprung/uprung"
 )
 
-// node is an endpoint with what is known of it. It lives as long as the resolver
-// returns the endpoint, and longer while requests to it are in progress.
+// node is an endpoint as the resolver describes it, with what is known of it.
 type node struct {
 	Endpoint
+	*known
+}
+
+// known is what is known of an endpoint. It lives as long as the resolver returns the
+// endpoint with its ID and address, whatever else is said of it, and longer while
+// requests are in progress.
+type known struct {
 	outlier record
 
 	inFlight atomic.Int64
@@ -21,7 +27,15 @@ type node struct {
 	// Balancer.mu.
 	warmFrom atomic.Int64
 
-	up bool // as of the last snapshot; guarded by Balancer.mu
+	up    bool // as of the last snapshot; guarded by Balancer.mu
+	drawn bool // there has been a snapshot with it; guarded by Balancer.mu
+}
+
+// newKnown returns what is known of an endpoint of which nothing is.
+func newKnown() *known {
+	k := new(known)
+	k.warmFrom.Store(never)
+	return k
 }
 
 // never is before every instant, also when a window is subtracted from it.
@@ -32,7 +46,7 @@ const coldShare = 0.1
 
 // share returns the part of its requests that an endpoint should get at an instant,
 // which is less than 1 during a slow start.
-func (n *node) share(now, window time.Duration) float64 {
+func (n *known) share(now, window time.Duration) float64 {
 	return warmth(now-time.Duration(n.warmFrom.Load()), window)
 }
 
@@ -45,7 +59,7 @@ func warmth(since, window time.Duration) float64 {
 }
 
 // ended counts an outcome.
-func (n *node) ended(outcome uprung.Outcome) {
+func (n *known) ended(outcome uprung.Outcome) {
 	n.inFlight.Add(-1)
 	n.outcomes[outcome].Add(1)
 }

@@ -225,8 +225,8 @@ type Outlier struct {
 	// ejected. Zero means 5, negative that they are not counted.
 	Consecutive int
 	// Deviations is by how many standard deviations of the success rates of all
-	// endpoints one may be below their mean, over an interval. Zero means 1.9 (as in
-	// Envoy), negative that rates are not compared.
+	// endpoints one may be below their mean, over an interval, if that is 0.05 at least.
+	// Zero means 1.9 (as in Envoy), negative that rates are not compared.
 	Deviations float64
 	// Slower is how many times the median of all endpoints' mean response times that
 	// of one may be, over an interval; above 1. Zero means that they are not compared:
@@ -247,6 +247,9 @@ type Outlier struct {
 	MaxEjected float64
 }
 
+// longest is more than an interval or an ejection can sensibly be.
+const longest = 24 * time.Hour
+
 // complete returns the settings with all defaults in place.
 func (o Outlier) complete() (Outlier, error) {
 	var errs []error
@@ -260,8 +263,8 @@ func (o Outlier) complete() (Outlier, error) {
 	if o.Slower != 0 && !(o.Slower > 1) {
 		bad("Slower is %v, want more than 1, or 0 for none", o.Slower)
 	}
-	if o.Interval < 0 {
-		bad("Interval is %v, want >= 0", o.Interval)
+	if o.Interval < 0 || o.Interval > longest {
+		bad("Interval is %v, want 0 to %v", o.Interval, longest)
 	}
 	if o.MinRequests < 0 {
 		bad("MinRequests is %d, want >= 0", o.MinRequests)
@@ -269,8 +272,8 @@ func (o Outlier) complete() (Outlier, error) {
 	if o.MinEndpoints < 0 {
 		bad("MinEndpoints is %d, want >= 0", o.MinEndpoints)
 	}
-	if o.Ejection < 0 {
-		bad("Ejection is %v, want >= 0", o.Ejection)
+	if o.Ejection < 0 || o.Ejection > longest {
+		bad("Ejection is %v, want 0 to %v", o.Ejection, longest)
 	}
 	if !(o.MaxEjected >= 0 && o.MaxEjected <= 1) {
 		bad("MaxEjected is %v, want 0 to 1", o.MaxEjected)

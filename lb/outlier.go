@@ -67,6 +67,13 @@ func (r *record) eject(now, base time.Duration) {
 	r.row.Store(0)
 }
 
+// takeBack ends an ejection. Requests that were in progress when it began have nothing
+// to say about what comes after it.
+func (r *record) takeBack() {
+	r.ejected = false
+	r.row.Store(0)
+}
+
 // ejection says why an endpoint was ejected.
 type ejection uint8
 
@@ -103,6 +110,11 @@ func (o *Outlier) deviants(samples []sample) []deviant {
 	return all
 }
 
+// leastMargin is by how much a success rate must be below the mean. Without it, a
+// single failure would be far from the mean of endpoints that have none: of n, sqrt(n-1)
+// standard deviations.
+const leastMargin = 0.05
+
 // unreliable returns the endpoints whose success rate is too far below the mean.
 func (o *Outlier) unreliable(samples []sample) []int {
 	var rates []float64
@@ -125,7 +137,7 @@ func (o *Outlier) unreliable(samples []sample) []int {
 	least := mean - o.Deviations*math.Sqrt(variance)
 	var found []int
 	for i, rate := range rates {
-		if rate < least {
+		if rate < least && rate <= mean-leastMargin {
 			found = append(found, of[i])
 		}
 	}

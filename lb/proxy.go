@@ -78,7 +78,7 @@ type Proxy struct {
 	affinity *affinity
 	proxy    httputil.ReverseProxy
 
-	noEndpoint, tooSlow, tooLarge, bad *httpx.Problem
+	noEndpoint, limited, tooSlow, tooLarge, notProxied, bad *httpx.Problem
 }
 
 // Proxy returns a handler that passes requests on to the endpoints of b. Nil options
@@ -110,6 +110,8 @@ func (b *Balancer) Proxy(o *ProxyOptions) (*Proxy, error) {
 		return problem
 	}
 	p.noEndpoint = prepare(http.StatusServiceUnavailable, "There is no server for this request at the moment.")
+	p.limited = prepare(http.StatusTooManyRequests, "")
+	p.notProxied = prepare(http.StatusBadRequest, "Neither tunnels nor targets of this form are passed on.")
 	p.tooSlow = prepare(http.StatusGatewayTimeout, "The server did not answer in time.")
 	p.tooLarge = prepare(http.StatusRequestEntityTooLarge, "")
 	p.bad = prepare(http.StatusBadGateway, "The server did not answer.")
@@ -131,14 +133,29 @@ func (b *Balancer) Proxy(o *ProxyOptions) (*Proxy, error) {
 
 // ServeHTTP passes a request on.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if p.affinity != nil {
-		preference := &preference{id: p.affinity.preferred(r, p.balancer.state.Load())}
+	if r.Method == http.MethodConnect || r.URL.Opaque != "" {
+		p.notProxied.Write(w, r, 0) // a tunnel, or a target that would be sent as it is
+		return
+	}
+	if p.affinity != nil || p.o.Refused != nil {
+		preference := &preference{in: r}
+		if p.affinity != nil {
+			if p.balancer.state.Load() == nil {
+				_ = p.balancer.await(r.Context()) // an error comes up again
+			}
+			preference.id = p.affinity.preferred(r, p.balancer.state.Load())
+		}
 		r = r.WithContext(withPreference(r.Context(), preference))
 	}
 	if p.o.FullDuplex && r.ProtoMajor == 1 {
 		_ = http.NewResponseController(w).EnableFullDuplex() // where it cannot be, it is not
 	}
 	p.proxy.ServeHTTP(w, r)
+}
+
+// CloseIdleConnections closes the connections to endpoints that are not in use.
+func (p *Proxy) CloseIdleConnections() {
+	p.proxy.Transport.(interface{ CloseIdleConnections() }).CloseIdleConnections()
 }
 
 // Layer describes the balancer. A chain that is read back ends here, where it leaves
@@ -203,6 +220,9 @@ func (p *Proxy) modifyResponse() func(*http.Response) error {
 // failed answers a request that could not be served.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if p.o.Refused != nil {
+		if q := preferenceOf(r.Context()); q != nil {
+			r = q.in
+		}
 		p.o.Refused(w, r, err)
 		return
 	}
@@ -214,7 +234,7 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 const statusClientClosedRequest = 499
 
 // Refuse answers a request with the status and the problem document (RFC 9457) that
-// are the default: 503 and Retry-After for a rejection, 504 where time ran out, 413
+// are the default: 503 and Retry-After for a rejection, 429 for that of a rate limit, 504 where time ran out, 413
 // where the body is larger than an [http.MaxBytesReader] before it allows, and 502
 // for any other error.
 func (p *Proxy) Refuse(w http.ResponseWriter, r *http.Request, err error) {
@@ -222,6 +242,8 @@ func (p *Proxy) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	timeout, timed := errors.AsType[net.Error](err)
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
 	switch {
+	case rejected && rejection.Kind == uprung.KindRateLimit:
+		p.limited.Write(w, r, max(rejection.RetryAfter, 0))
 	case rejected:
 		p.noEndpoint.Write(w, r, max(rejection.RetryAfter, 0))
 	case errors.Is(r.Context().Err(), context.Canceled):

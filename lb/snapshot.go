@@ -2,7 +2,6 @@ package lb
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 
@@ -34,20 +33,14 @@ type place struct {
 // draw makes a snapshot of nodes, which are sorted by ID. Pickers take over what
 // those of prev know.
 func (b *Balancer) draw(nodes []*node, prev *snapshot, now time.Duration) (*snapshot, error) {
-	s := &snapshot{nodes: nodes, until: math.MaxInt64}
+	s := &snapshot{nodes: nodes, until: b.until(nodes)}
 	if b.monitor != nil {
 		s.view = b.monitor.View()
-	}
-	if b.o.Outlier.watches() {
-		s.until = b.nextSweep
 	}
 	up := make(map[*node]bool, len(nodes))
 	members := map[place][]*node{}
 	for _, n := range nodes {
 		out := n.outlier.ejected && b.o.Outlier.Mode.Enforces(n.ID)
-		if n.outlier.ejected {
-			s.until = min(s.until, n.outlier.until)
-		}
 		if up[n] = !out && (s.view == nil || s.view.Usable(n.ID)); up[n] {
 			s.usable++
 		}
@@ -122,7 +115,7 @@ func (b *Balancer) group(nodes []*node, up map[*node]bool, all bool, prev *group
 			g.usable++
 		}
 		g.down[i] = !usable
-		endpoints[i] = pick.Endpoint{ID: n.ID, Weight: n.Weight, Down: !usable}
+		endpoints[i] = pick.Endpoint{ID: n.ID, Weight: n.Weight, Down: !usable, Fresh: !n.drawn}
 	}
 	var before pick.Picker
 	if prev != nil {
@@ -148,7 +141,7 @@ func (b *Balancer) warm(s *snapshot, up map[*node]bool, prev *snapshot, now time
 				n.warmFrom.Store(never)
 			}
 		}
-		n.up = up[n]
+		n.up, n.drawn = up[n], true
 		s.warm = max(s.warm, time.Duration(n.warmFrom.Load())+b.o.SlowStart)
 	}
 }

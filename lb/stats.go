@@ -58,10 +58,14 @@ func (b *Balancer) Stats() Stats {
 	}
 	now := b.now()
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.unlock()
 	s := b.state.Load()
 	if s == nil {
 		return stats
+	}
+	if b.due(s, now) {
+		b.redraw(now)
+		s = b.state.Load()
 	}
 	stats.Usable, stats.Panicking = s.usable, s.panicking
 	for _, n := range s.nodes {

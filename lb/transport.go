@@ -2,6 +2,7 @@ package lb
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -17,7 +18,8 @@ import (
 //
 // If base is an [*http.Transport], it is cloned for each endpoint, with all of its
 // settings but Proxy, and the clone connects to the address of the endpoint: there is
-// one pool of connections for each. Other round trippers get a request whose
+// one pool of connections for each. HTTP/2 is set up by its own fields (HTTP2, Protocols),
+// and not by golang.org/x/net/http2, whose settings are lost. Other round trippers get a request whose
 // URL.Host is the endpoint's address and whose Host field is the name; by which name
 // they verify TLS is their affair. A nil base is an http.Transport with timeouts of 2
 // seconds for connecting and 5 for TLS, and up to 256 idle connections for each
@@ -57,7 +59,7 @@ type transport struct {
 // pools are the clones of base for the endpoints of a snapshot.
 type pools struct {
 	of    *snapshot
-	nodes map[*node]*http.Transport
+	nodes map[*known]*http.Transport
 }
 
 // Unwrap returns the round tripper below.
@@ -96,18 +98,29 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}()
 	resp, err := t.send(e)
+	if err == nil && resp == nil {
+		err = errNoResponse
+	}
 	returned = true
 	if err != nil {
 		e.failed(err)
 		return nil, err
 	}
+	resp.Request = r // and not a copy, by which a redirect would be resolved
 	e.answered(resp)
 	return resp, nil
 }
 
+var errNoResponse = errors.New("lb: the base returned neither a response nor an error")
+
 // send sends the request of an exchange to the endpoint that was chosen.
 func (t *transport) send(e *exchange) (*http.Response, error) {
 	r := e.request
+	if r.Body != nil && r.Body != http.NoBody {
+		e.body = &requestBody{ReadCloser: r.Body}
+		r = r.WithContext(r.Context()) // a copy
+		r.Body = e.body
+	}
 	name := e.node.Host
 	if t.cloned == nil {
 		out := r.Clone(r.Context())
@@ -134,7 +147,7 @@ func (t *transport) pool(n *node) *http.Transport {
 	if p == nil || p.of != t.balancer.state.Load() {
 		p = t.renew()
 	}
-	if clone := p.nodes[n]; clone != nil {
+	if clone := p.nodes[n.known]; clone != nil {
 		return clone
 	}
 	// The endpoint was chosen, and is gone: this request is the last.
@@ -152,13 +165,13 @@ func (t *transport) renew() *pools {
 	if before != nil && before.of == s {
 		return before
 	}
-	p := &pools{of: s, nodes: make(map[*node]*http.Transport, len(s.nodes))}
+	p := &pools{of: s, nodes: make(map[*known]*http.Transport, len(s.nodes))}
 	for _, n := range s.nodes {
 		if before != nil {
-			p.nodes[n] = before.nodes[n]
+			p.nodes[n.known] = before.nodes[n.known]
 		}
-		if p.nodes[n] == nil {
-			p.nodes[n] = t.clone(n)
+		if p.nodes[n.known] == nil {
+			p.nodes[n.known] = t.clone(n)
 		}
 	}
 	t.pools.Store(p)
@@ -176,6 +189,11 @@ func (t *transport) renew() *pools {
 func (t *transport) clone(n *node) *http.Transport {
 	clone := t.cloned.Clone()
 	clone.Proxy = nil
+	if clone.TLSNextProto["h2"] != nil {
+		// Set up by golang.org/x/net/http2, it would put the connections of all endpoints
+		// into one pool, where the first one serves them all.
+		clone.TLSNextProto, clone.ForceAttemptHTTP2 = nil, true
+	}
 	type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
 	to := func(d dial) dial {
 		return func(ctx context.Context, network, _ string) (net.Conn, error) { return d(ctx, network, n.Addr) }

@@ -60,9 +60,8 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (b *body) Close() error {
-	err := b.ReadCloser.Close()
-	b.over(nil)
-	return err
+	b.over(nil) // before a reader can see that it is closed
+	return b.ReadCloser.Close()
 }
 
 // over ends the observation for the reader.

@@ -36,7 +36,7 @@ func newPool[C any](endpoints []Endpoint, prev *pool[C]) (pool[C], error) {
 			errs = append(errs, fmt.Errorf("pick: endpoints[%d].Weight is %d, want 0 to %d", i, e.Weight, MaxWeight))
 		}
 		var cell *C
-		if prev != nil {
+		if prev != nil && !e.Fresh {
 			cell = prev.byID[e.ID]
 		}
 		if cell == nil {

@@ -17,6 +17,8 @@ type Endpoint struct {
 	// Down says that the endpoint is not to be picked for the time being. What is
 	// known of it is kept.
 	Down bool
+	// Fresh says that nothing is to be carried over: it is another one of that name.
+	Fresh bool
 }
 
 // MaxWeight is the largest weight of an [Endpoint].
