@@ -26,7 +26,7 @@ func TestOutcomeOfError(t *testing.T) {
 		broken := errors.New("connection reset")
 		refused := fmt.Errorf("inner: %w", &uprung.Rejection{Reason: errors.New("full")})
 		for _, tt := range []struct {
-			ctx      context.Context
+			ctx      context.Context //nolint:containedctx // a row of a table
 			err      error
 			took     time.Duration
 			patience time.Duration

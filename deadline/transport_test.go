@@ -191,7 +191,7 @@ func TestTransportForgottenBody(t *testing.T) {
 		rt := d.Transport(tripper(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader("body"))}, nil
 		}))
-		if _, err := rt.RoundTrip(newRequest(t, t.Context())); err != nil { //nolint:bodyclose // that is the point
+		if _, err := rt.RoundTrip(newRequest(t, t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -253,7 +253,7 @@ func TestTransportPanicOfTheBase(t *testing.T) {
 				t.Errorf("panic is %v, want that of the base", v)
 			}
 		}()
-		_, _ = rt.RoundTrip(newRequest(t, t.Context())) //nolint:bodyclose // there is none
+		_, _ = rt.RoundTrip(newRequest(t, t.Context()))
 	}()
 	if ctx.Err() == nil || d.Stats().Done != 1 {
 		t.Errorf("the context lives on (%v), or the request is not counted: %+v", ctx.Err(), d.Stats())

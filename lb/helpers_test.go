@@ -143,8 +143,3 @@ func (s Stats) of(tb testing.TB, id string) EndpointStats {
 	tb.Fatalf("no endpoint %q in %+v", id, s.Endpoints)
 	return EndpointStats{}
 }
-
-// status answers with one.
-func status(code int) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
-}

@@ -196,7 +196,7 @@ func (k *kubernetes) Watch(ctx context.Context, update func([]Endpoint, error)) 
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errGone) && !(listed && brief): // list again at once
+		case errors.Is(err, errGone) && (!listed || !brief): // list again at once
 		case err != nil:
 			return err
 		case brief:

@@ -335,7 +335,7 @@ func TestKubernetesResumes(t *testing.T) {
 		c.set("orders", "x", a, b)
 		c.fail("watch", func(w http.ResponseWriter, r *http.Request) {
 			begin(w)
-			for _, char := range []byte(fmt.Sprintf(`{"type":"MODIFIED","object":%s}`, object("orders", "x", "IPv4", 117, http8080, a, b))) {
+			for _, char := range fmt.Appendf(nil, `{"type":"MODIFIED","object":%s}`, object("orders", "x", "IPv4", 117, http8080, a, b)) {
 				_, _ = w.Write([]byte{char})
 				_ = http.NewResponseController(w).Flush()
 				time.Sleep(time.Millisecond)
@@ -417,7 +417,9 @@ func TestKubernetesRefused(t *testing.T) {
 		{"500", answer(500, "InternalError"), "500", anew},
 		{"503", answer(503, "ServiceUnavailable"), "503", again},
 		{"504, a version of the future", answer(504, "Timeout"), "504", anew},
-		{"502 of a proxy", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>bad gateway", 502) }, "lb: Kubernetes answers 502", anew},
+		{"502 of a proxy", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<html>bad gateway", http.StatusBadGateway)
+		}, "lb: Kubernetes answers 502", anew},
 		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://elsewhere.example/", http.StatusFound)
 		}, "answers 302", anew},

@@ -124,7 +124,7 @@ func (b *Balancer) Proxy(o *ProxyOptions) (*Proxy, error) {
 		FlushInterval:  p.o.FlushInterval,
 		BufferPool:     &buffers{},
 		ErrorHandler:   p.failed,
-		ModifyResponse: p.modifyResponse(),
+		ModifyResponse: p.modifyResponse(), //nolint:bodyclose // it makes no response
 		// What it logs are answers that broke off, each of which is an outcome.
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),
 	}

@@ -112,7 +112,7 @@ func (r *race) launch(number int) {
 	if !running {
 		return
 	}
-	resp, err, panicked := r.try(number)
+	resp, panicked, err := r.try(number)
 	r.mu.Lock()
 	settled := r.settled
 	if !settled {
@@ -131,7 +131,7 @@ func (r *race) launch(number int) {
 }
 
 // try sends the hedge. What panics is kept for the goroutine of the request.
-func (r *race) try(number int) (resp *http.Response, err error, panicked any) { //nolint:revive // a panic is no error
+func (r *race) try(number int) (resp *http.Response, panicked any, err error) {
 	defer func() { panicked = recover() }()
 	resp, err = r.c.try(number, func(cancel context.CancelCauseFunc) {
 		r.mu.Lock()
@@ -141,7 +141,7 @@ func (r *race) try(number int) (resp *http.Response, err error, panicked any) { 
 			cancel(errLost)
 		}
 	})
-	return resp, err, nil
+	return resp, nil, err
 }
 
 // mayHedge takes what a hedge costs.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -115,7 +116,7 @@ func (s *script) open() (n int) {
 // body is one that fails once its context has ended, as those of net/http do.
 type body struct {
 	io.Reader
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the body fails with it
 	mu     sync.Mutex
 	closed bool
 }
@@ -200,12 +201,7 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(all, one)
 }
 
 var errBroken = errors.New("broken")

@@ -91,7 +91,7 @@ func TestOutcome(t *testing.T) {
 		{"pushback", t.Context(), unavailable, said("100"), 0, 0, uprung.Overload},
 		{"pushback, at once", t.Context(), unavailable, said("0"), 0, 0, uprung.Overload},
 		{"pushback, not at all", t.Context(), unavailable, said("-1"), 0, 0, uprung.Overload},
-		{"RetryInfo", t.Context(), later.(*refusal).status.Err(), nil, 0, 0, uprung.Overload},
+		{"RetryInfo", t.Context(), later.(*refusal).status.Err(), nil, 0, 0, uprung.Overload}, //nolint:errorlint // nothing wraps it
 		{"RetryInfo is of no use with others", t.Context(), internal, said("100"), 0, 0, uprung.Failure},
 
 		{"a refusal", t.Context(), later, nil, 0, 0, uprung.Ignored},

@@ -69,7 +69,7 @@ func field(message []byte, number uint64) (value, bool) {
 		}
 		message = message[n:]
 		var v value
-		size := 0
+		var size int
 		switch tag & 7 {
 		case 0: // VARINT
 			if v.number, size = binary.Uvarint(message); size <= 0 {

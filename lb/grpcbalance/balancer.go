@@ -41,7 +41,7 @@ func New(name string, o *Options) (*Balancer, error) {
 	b := &Balancer{name: name, channels: map[*channel]bool{}}
 	var err, bad error
 	if !valid(name) {
-		bad = fmt.Errorf("grpcbalance: name is %q, want 1 to %d lower-case letters, digits and _-.", name, maxName)
+		bad = fmt.Errorf("grpcbalance: name is %q, want 1 to %d lower-case letters, digits, _, - and dots", name, maxName)
 	}
 	if b.o, err = o.complete(); bad != nil || err != nil {
 		return nil, errors.Join(bad, err)

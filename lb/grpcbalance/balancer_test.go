@@ -27,10 +27,10 @@ import (
 func TestRegister(t *testing.T) {
 	b := registered(t, nil)
 	for name, want := range map[string]string{
-		"":                      `grpcbalance: name is "", want 1 to 64 lower-case letters, digits and _-.`,
-		"Orders":                `grpcbalance: name is "Orders", want 1 to 64 lower-case letters, digits and _-.`,
-		`a"b`:                   `grpcbalance: name is "a\"b", want 1 to 64 lower-case letters, digits and _-.`,
-		strings.Repeat("a", 65): `grpcbalance: name is "` + strings.Repeat("a", 65) + `", want 1 to 64 lower-case letters, digits and _-.`,
+		"":                      `grpcbalance: name is "", want 1 to 64 lower-case letters, digits, _, - and dots`,
+		"Orders":                `grpcbalance: name is "Orders", want 1 to 64 lower-case letters, digits, _, - and dots`,
+		`a"b`:                   `grpcbalance: name is "a\"b", want 1 to 64 lower-case letters, digits, _, - and dots`,
+		strings.Repeat("a", 65): `grpcbalance: name is "` + strings.Repeat("a", 65) + `", want 1 to 64 lower-case letters, digits, _, - and dots`,
 		"pick_first":            `grpcbalance: name is "pick_first", want one that is not registered yet`,
 		b.name:                  `grpcbalance: name is "` + b.name + `", want one that is not registered yet`,
 	} {
