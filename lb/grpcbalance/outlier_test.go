@@ -2,6 +2,7 @@ package grpcbalance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -78,6 +79,30 @@ func TestEjection(t *testing.T) {
 			t.Error("still ejected after 6s, want that nine times were forgotten")
 		}
 	})
+}
+
+// Calls that were in progress when an endpoint was ejected, and fail too, do not eject it
+// once more.
+func TestFailuresOfAnEjectedEndpoint(t *testing.T) {
+	t.Parallel()
+	c := channelOf(t, &Options{Policy: pick.RoundRobin{}, Outlier: Outlier{MaxEjected: 1}}, plains(2)...)
+	var ends []func(balancer.DoneInfo) // of calls to b
+	for range 100 {
+		attempt := new(uprung.Attempt)
+		result, err := picker{c}.Pick(balancer.PickInfo{Ctx: uprung.WithAttempt(t.Context(), attempt)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if attempt.Tried()[0] == "b" {
+			ends = append(ends, result.Done)
+		}
+	}
+	for _, end := range ends {
+		end(balancer.DoneInfo{Err: status.Error(codes.Unavailable, ""), BytesSent: true})
+	}
+	if s := c.b.Stats(); s.Ejections != 1 || s.Failures != 50 {
+		t.Errorf("%d ejections for %d failures at a time, want 1 for 50", s.Ejections, s.Failures)
+	}
 }
 
 // Nothing but failures in a row ejects.
@@ -214,6 +239,45 @@ func TestModes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// capricious is a policy that takes endpoints only some of the times.
+type capricious struct{ refuses *atomic.Bool }
+
+func (p capricious) Picker(endpoints []pick.Endpoint, prev pick.Picker) (pick.Picker, error) {
+	if p.refuses.Load() {
+		return nil, errors.New("not now")
+	}
+	return pick.RoundRobin{}.Picker(endpoints, prev)
+}
+
+// A policy that refuses what it has taken before leaves things as they are, and is asked
+// again by and by.
+func TestPolicyThatFailsLater(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var log notes
+		policy := capricious{new(atomic.Bool)}
+		c := channelOf(t, &Options{Policy: policy, Logger: slog.New(&log)}, plains(4)...)
+		policy.refuses.Store(true)
+		for range 5 {
+			round(t, c, 4, map[string]error{"b": status.Error(codes.Internal, "")})
+		}
+		before := c.b.Stats().of(t, "b").Picked
+		round(t, c, 40, nil)
+		if got := c.b.Stats().of(t, "b").Picked - before; got != 10 {
+			t.Errorf("%d calls to the one that would be ejected, want 10 as before", got)
+		}
+		policy.refuses.Store(false)
+		time.Sleep(time.Second)
+		before = c.b.Stats().of(t, "b").Picked
+		round(t, c, 40, nil)
+		if got := c.b.Stats().of(t, "b").Picked - before; got != 0 {
+			t.Errorf("%d calls to the one that is ejected, want none", got)
+		}
+		if want := "WARN endpoints not redrawn balancer=a error=not now\n"; !strings.Contains(log.String(), want) {
+			t.Errorf("logged is\n%swant also %s", log.String(), want)
+		}
+	})
 }
 
 // An ejection survives what the resolver says, and calls of one that is gone eject
