@@ -53,6 +53,20 @@ func (s *server) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest
 	return &grpc_health_v1.HealthCheckResponse{}, err
 }
 
+// attempts returns the numbers of the attempts that have come.
+func (s *server) attempts() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
+}
+
+// between returns the time between the first two.
+func (s *server) between() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.instants[1].Sub(s.instants[0])
+}
+
 // dial starts a server in memory and returns a client of it that is intercepted.
 func dial(t *testing.T, s *server, r *retry.Retrier, idempotent func(string) bool) grpc_health_v1.HealthClient {
 	t.Helper()
@@ -114,14 +128,14 @@ func TestUnary(t *testing.T) {
 			s := &server{errs: tt.errs, push: tt.push}
 			r := must1(t, nil)
 			_, err := dial(t, s, r, tt.idempotent).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
-			if status.Code(err) != tt.code || len(s.seen) != tt.calls {
-				t.Errorf("%s: got %v after %d calls, want %v after %d", tt.name, err, len(s.seen), tt.code, tt.calls)
+			if status.Code(err) != tt.code || len(s.attempts()) != tt.calls {
+				t.Errorf("%s: got %v after %d calls, want %v after %d", tt.name, err, len(s.attempts()), tt.code, tt.calls)
 			}
-			if want := []string{"", "2", "3"}[:len(s.seen)]; !slices.Equal(s.seen, want) {
-				t.Errorf("%s: attempts are %q, want %q", tt.name, s.seen, want)
+			if want := []string{"", "2", "3"}[:len(s.attempts())]; !slices.Equal(s.attempts(), want) {
+				t.Errorf("%s: attempts are %q, want %q", tt.name, s.attempts(), want)
 			}
-			if tt.least > 0 && s.instants[1].Sub(s.instants[0]) < tt.least {
-				t.Errorf("%s: waited %v, want %v at least", tt.name, s.instants[1].Sub(s.instants[0]), tt.least)
+			if tt.least > 0 && s.between() < tt.least {
+				t.Errorf("%s: waited %v, want %v at least", tt.name, s.between(), tt.least)
 			}
 		})
 	}
@@ -132,16 +146,16 @@ func TestUnaryAttemptTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{errs: []error{nil}, hang: 1}
 		_, err := dial(t, s, must1(t, &retry.Options{AttemptTimeout: time.Second}), all).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
-		if err != nil || len(s.seen) != 2 {
-			t.Errorf("got %v after %d calls, want an answer after 2", err, len(s.seen))
+		if err != nil || len(s.attempts()) != 2 {
+			t.Errorf("got %v after %d calls, want an answer after 2", err, len(s.attempts()))
 		}
 		// The caller's own deadline ends it.
 		s = &server{errs: []error{nil}, hang: 9}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err = dial(t, s, must1(t, nil), all).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
-		if status.Code(err) != codes.DeadlineExceeded || len(s.seen) != 1 {
-			t.Errorf("got %v after %d calls, want the deadline after 1", err, len(s.seen))
+		if status.Code(err) != codes.DeadlineExceeded || len(s.attempts()) != 1 {
+			t.Errorf("got %v after %d calls, want the deadline after 1", err, len(s.attempts()))
 		}
 	})
 }
@@ -153,14 +167,14 @@ func TestOffAndNested(t *testing.T) {
 		r := must1(t, nil)
 		c := dial(t, s, r, all)
 		ctx := metadata.AppendToOutgoingContext(t.Context(), attemptKey, "2")
-		if _, err := c.Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err == nil || len(s.seen) != 1 {
-			t.Errorf("a nested call was sent %d times, want once", len(s.seen))
+		if _, err := c.Check(ctx, &grpc_health_v1.HealthCheckRequest{}); err == nil || len(s.attempts()) != 1 {
+			t.Errorf("a nested call was sent %d times, want once", len(s.attempts()))
 		}
 		if err := r.SetMode(uprung.Off); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err == nil || len(s.seen) != 2 {
-			t.Errorf("a call was sent %d times while off, want once", len(s.seen)-1)
+		if _, err := c.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err == nil || len(s.attempts()) != 2 {
+			t.Errorf("a call was sent %d times while off, want once", len(s.attempts())-1)
 		}
 	})
 }
