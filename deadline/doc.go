@@ -66,6 +66,10 @@
 //	                            the client sees a truncated response and no success
 //	the connection is hijacked  nothing: it is the handler's
 //
+// The same holds for a handler that returns at its deadline or after it, as one does that
+// heeds its context: an empty response would look like a good one, and a truncated one
+// complete. An answer of the handler's own has to begin before.
+//
 // Then Middleware returns. A handler that ignores its context goes on without effect:
 // its writes are dropped and the body of its request cannot be read. [Stats].Late
 // counts such handlers, and limits of concurrency that are further out do not. A

@@ -9,11 +9,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/deadline"
 	"github.com/uprung/uprung/health"
 	"github.com/uprung/uprung/key"
 	"github.com/uprung/uprung/lb"
@@ -50,6 +52,7 @@ func TestEveryMetricIsLintClean(t *testing.T) {
 		uprung.Must(shard.NewBounded(upstreams.Table(), nil)),
 		uprung.Must(lb.New(lb.Addrs("a:80"), &lb.Options{Name: "orders", Probe: health.TCP{}})),
 		uprung.Must(retry.New(nil)),
+		uprung.Must(deadline.New(time.Second, nil)),
 		uprung.Must(health.NewMonitor(health.TCP{}, nil)),
 		uprung.Must(health.NewRegistry([]health.Check{{Name: "a", Probe: func(context.Context) error { return nil }}}, nil)),
 		uprung.Must(health.NewScale([]health.ScaleSource{{Name: "a", Saturator: health.SaturationFunc(func() float64 { return 0.5 })}}, nil)),

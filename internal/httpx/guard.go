@@ -18,9 +18,9 @@ import (
 // them. It is made by [NewGuard].
 //
 // Nothing is buffered. Writes go through one by one, and a call in progress is
-// interrupted before it is waited for. A response cannot begin once the time is over,
-// also if nobody has taken the writer back yet: a handler and who waits for it wake up
-// at the same moment, and the answer is not to depend on who is first.
+// interrupted before it is waited for. None begins once the time is over, also if
+// nobody has taken the writer back yet: a handler and who waits for it wake up at the
+// same moment, and the answer is not to depend on who is first.
 type Guard guarded
 
 // Progress says how far a handler had come when its writer was taken back.
@@ -146,17 +146,14 @@ func assign(to, from http.Header) {
 func (g *guarded) enter(sends bool) error {
 	g.mu.Lock()
 	first := sends && !g.begun
-	refusal := g.refusal
-	if first && refusal == nil && !g.hijacked && g.over() {
-		refusal = http.ErrHandlerTimeout
-	}
-	if refusal == nil {
+	err := g.refused()
+	if err == nil {
 		g.writing++
 		g.begun = g.begun || sends
 	}
 	g.mu.Unlock()
-	if refusal != nil {
-		return refusal
+	if err != nil {
+		return err
 	}
 	if first {
 		assign(g.w.Header(), g.header)
@@ -164,8 +161,16 @@ func (g *guarded) enter(sends bool) error {
 	return nil
 }
 
-// over reports whether the time is.
-func (g *guarded) over() bool { return !time.Now().Before(g.until) }
+// refused returns the error of calls that may not begin, while mu is held.
+func (g *guarded) refused() error {
+	if g.refusal == nil && g.over() {
+		return http.ErrHandlerTimeout
+	}
+	return g.refusal
+}
+
+// over reports whether the time is, while mu is held. What is hijacked has no such time.
+func (g *guarded) over() bool { return !g.hijacked && !time.Now().Before(g.until) }
 
 // leave ends a call of w. It returns the error of the call, or the refusal if the call
 // failed because it was interrupted.
@@ -195,7 +200,7 @@ func (g *guarded) refuse(err error) {
 
 func (g *guarded) end(returned bool) bool {
 	g.mu.Lock()
-	if g.refusal != nil || returned && !g.hijacked && g.over() {
+	if g.refusal != nil || returned && g.over() {
 		g.mu.Unlock()
 		return false
 	}
@@ -420,9 +425,9 @@ type guardedBody struct{ g *guarded }
 func (b *guardedBody) call(f func() (int, error)) (n int, err error) {
 	g := b.g
 	g.mu.Lock()
-	if g.refusal != nil {
-		defer g.mu.Unlock()
-		return 0, g.refusal
+	if err := g.refused(); err != nil {
+		g.mu.Unlock()
+		return 0, err
 	}
 	g.reading++
 	g.mu.Unlock()
