@@ -41,7 +41,7 @@ func New(o *Options) (*Retrier, error) {
 	r := &Retrier{
 		o: complete, settings: settings, origin: time.Now(),
 		budget: newBucket(complete.Budget),
-		hedges: newBucket(Budget{PerRequest: hedgeShare, Cap: 1}),
+		hedges: newBucket(Budget{PerRequest: hedgeShare, Cap: 10}),
 		times:  &latency{},
 	}
 	r.mode.Store(int32(complete.Mode))
