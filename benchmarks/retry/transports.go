@@ -73,14 +73,14 @@ func uprung(o *retry.Options) wrapper {
 
 // wrapFailsafe has the policy for HTTP, which repeats twice, without a pause.
 func wrapFailsafe(base http.RoundTripper) (http.RoundTripper, error) {
-	return failsafehttp.NewRoundTripper(base, failsafehttp.NewRetryPolicyBuilder().Build()), nil
+	return failsafehttp.NewRoundTripper(base, failsafehttp.NewRetryPolicyBuilder().Build()), nil //nolint:bodyclose // a policy for responses is none
 }
 
 // wrapFailsafeHedge has the quantile of the comment on the policy, which advises no
 // other numbers. They are of about as many requests as ours remembers in the suite, so
 // that what differs are the decisions, and begin to count as early.
 func wrapFailsafeHedge(base http.RoundTripper) (http.RoundTripper, error) {
-	return failsafehttp.NewRoundTripper(base, hedgepolicy.NewWithDelayQuantile[*http.Response](hedgeAt, 1500, 20)), nil
+	return failsafehttp.NewRoundTripper(base, hedgepolicy.NewWithDelayQuantile[*http.Response](hedgeAt, 1500, 20)), nil //nolint:bodyclose // a policy for responses is none
 }
 
 func wrapNone(base http.RoundTripper) (http.RoundTripper, error) { return base, nil }
