@@ -29,20 +29,20 @@
 // way; none is claimed before it works.
 //
 //	users      technique                            package
-//	0-1K       load balancing                       (to come: lb)
+//	0-1K       load balancing                       lb
 //	           caching                              (to come: cache)
 //	           database access                      shard (to come: replicate)
-//	1K-10K     horizontal scaling, discovery        (to come: lb)
+//	1K-10K     horizontal scaling, discovery        lb
 //	           sharding, partitioning               shard
 //	           replication                          (to come: replicate)
 //	           metrics                              Metric, Source; prom
 //	10K-100K   rate limiting, throttling            ratelimit
 //	           identifying who asks                 key
 //	           consistent hashing                   shard
-//	           health checks, autoscaling           (to come: health)
+//	           health checks, autoscaling           health, lb
 //	           content delivery                     (to come: cache/httpcache)
-//	100K-1M    locality, many regions               (to come: lb, replicate)
-//	           retries, deadlines, circuit breaking (to come: retry, deadline, breaker)
+//	100K-1M    locality, many regions               lb (to come: replicate)
+//	           retries, deadlines, circuit breaking retry, deadline (to come: breaker)
 //	           fault injection                      (to come: chaos)
 //	1M-1B      live settings, gradual roll-out      Mode
 //

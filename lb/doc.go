@@ -52,8 +52,8 @@
 // that streams and upgraded connections count as in progress and change no score.
 //
 // An endpoint that fails five times in a row, or clearly more often than the others,
-// is ejected: nothing is sent to it for 3 seconds, and longer the next time, but to
-// nine tenths of the endpoints at least. One that is new or comes back gets a tenth of
+// is ejected: nothing is sent to it for 3 seconds, and longer the next time, but a
+// tenth of the endpoints at most, or one, are out at a time. One that is new or comes back gets a tenth of
 // its share at first, and all of it after 10 seconds. If fewer than half of the
 // endpoints of a level are usable and no other level can serve, all are picked from.
 // [Outlier] and [Options] have the numbers.

@@ -188,7 +188,7 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 	endpoint := ""
 	for i := range b.endpoints {
 		candidate := b.endpoints[(b.next+i)%len(b.endpoints)]
-		if endpoint == "" || attempt != nil && contains(attempt.Tried(), endpoint) {
+		if endpoint == "" || attempt != nil && slices.Contains(attempt.Tried(), endpoint) {
 			endpoint = candidate
 		}
 	}
@@ -198,10 +198,6 @@ func (b *balanced) RoundTrip(r *http.Request) (*http.Response, error) {
 		attempt.Try(endpoint)
 	}
 	return b.send(endpoint, r)
-}
-
-func contains(all []string, one string) bool {
-	return slices.Contains(all, one)
 }
 
 var errBroken = errors.New("broken")

@@ -54,7 +54,7 @@
 // successes. What never came to be sent says nothing either.
 //
 // An endpoint that fails five times in a row is ejected: nothing is sent to it for 3
-// seconds, and longer the next time, but to nine tenths of the endpoints at least. If
+// seconds, and longer the next time, but a tenth of the endpoints at most, or one, are out at a time. If
 // fewer than half of them are usable, ejections are ignored. [Outlier] and [Options] have
 // the numbers. Success rates and response times of endpoints are not compared, as package
 // lb does, and there are no zones, no priorities and no slow start: a new endpoint gets

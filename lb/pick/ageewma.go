@@ -29,7 +29,7 @@ import (
 // endpoints differ, their response times tell.
 //
 // In a discrete-event simulation of unequal, disturbed, stalled and failing
-// backends it had 0.1 to 0.7 times the 99th percentile of [PowerOfTwo], and 0.5 to
+// backends it had 0.1 to 0.8 times the 99th percentile of [PowerOfTwo], and 0.5 to
 // 0.9 times that of the peak EWMA that it comes from (Finagle's, of Twitter), which
 // fails 50 times as many requests. Where the backends that are left are overloaded, it
 // has no less.
