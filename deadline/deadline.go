@@ -12,6 +12,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/internal/option"
 	"github.com/uprung/uprung/key"
 )
 
@@ -96,9 +97,6 @@ type Deadline struct {
 	count            counters
 }
 
-// maxName bounds the name of a deadline, which figures repeat.
-const maxName = 64
-
 // New returns a deadline with a limit, which is above zero. Nil options are the
 // defaults. The error names every field that is out of range.
 func New(limit time.Duration, o *Options) (*Deadline, error) {
@@ -110,8 +108,8 @@ func New(limit time.Duration, o *Options) (*Deadline, error) {
 	d.o.Header = http.CanonicalHeaderKey(cmp.Or(o.Header, DefaultHeader))
 	errs := d.check(limit)
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("deadline: "+format, args...)) }
-	if !printable(d.o.Name) || len(d.o.Name) > maxName {
-		bad("Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName)
+	if err := option.CheckName("Name", d.o.Name); err != nil {
+		bad("%w", err)
 	}
 	if !token(d.o.Header) {
 		bad("Header is %q, want the name of a header field", o.Header)
@@ -149,15 +147,6 @@ func (d *Deadline) check(limit time.Duration) (errs []error) {
 		errs = append(errs, fmt.Errorf("deadline: limit is %v, want more than MinRemaining and Margin together, %v", limit, need))
 	}
 	return errs
-}
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // Limit returns the limit.

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/option"
 )
 
 var _ uprung.Source = (*Deadline)(nil)
@@ -89,28 +90,20 @@ func (d *Deadline) describe(o *Options) {
 	common := []uprung.Setting{
 		{Name: "Header", Value: d.o.Header, Default: d.o.Header == DefaultHeader},
 		{Name: "MinRemaining", Value: o.MinRemaining.String(), Default: o.MinRemaining == 0},
-		{Name: "Skip", Value: function(o.Skip != nil, "none"), Default: o.Skip == nil},
+		{Name: "Skip", Value: option.Function(o.Skip != nil, "none"), Default: o.Skip == nil},
 	}
 	keyed := func(otherwise string) uprung.Setting {
-		return uprung.Setting{Name: "Key", Value: function(o.Key != nil, otherwise), Default: o.Key == nil}
+		return uprung.Setting{Name: "Key", Value: option.Function(o.Key != nil, otherwise), Default: o.Key == nil}
 	}
 	d.settings = append([]uprung.Setting{
-		{Name: "Trust", Value: function(o.Trust != nil, "nobody"), Default: o.Trust == nil},
+		{Name: "Trust", Value: option.Function(o.Trust != nil, "nobody"), Default: o.Trust == nil},
 		keyed("key.Direct"),
-		{Name: "Refused", Value: function(o.Refused != nil, "problem document"), Default: o.Refused == nil},
+		{Name: "Refused", Value: option.Function(o.Refused != nil, "problem document"), Default: o.Refused == nil},
 	}, common...)
 	d.outgoing = append([]uprung.Setting{
 		{Name: "Margin", Value: margin, Default: o.Margin == 0},
 		keyed("the host of the URL"),
 	}, common...)
-}
-
-// function describes a setting that is one.
-func function(set bool, otherwise string) string {
-	if set {
-		return "a function"
-	}
-	return otherwise
 }
 
 // Layer describes the deadline and the effective settings of Middleware.

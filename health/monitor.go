@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/option"
 )
 
 const (
@@ -153,8 +154,8 @@ func (m *Monitor) complete() error {
 	}
 	o := &m.o
 	o.Name = cmp.Or(o.Name, "default")
-	if !printable(o.Name) {
-		errs = append(errs, fmt.Errorf("health: MonitorOptions.Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName))
+	if err := option.CheckName("MonitorOptions.Name", o.Name); err != nil {
+		errs = append(errs, fmt.Errorf("health: %w", err))
 	}
 	for _, field := range []struct {
 		name   string
@@ -181,18 +182,6 @@ func (m *Monitor) complete() error {
 		*field.value = cmp.Or(*field.value, field.byZero)
 	}
 	return errors.Join(errs...)
-}
-
-// maxName bounds the names that metrics repeat.
-const maxName = 64
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return s != "" && len(s) <= maxName
 }
 
 // SetTargets replaces the targets, before Run or while it runs. A target keeps its

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/uprung/uprung/internal/option"
 )
 
 const (
@@ -91,8 +93,8 @@ func NewRegistry(checks []Check, o *RegistryOptions) (*Registry, error) {
 	r.o.Name = cmp.Or(o.Name, "default")
 	r.o.DrainWait = max(cmp.Or(o.DrainWait, DefaultDrainWait), 0)
 	var errs []error
-	if !printable(r.o.Name) {
-		errs = append(errs, fmt.Errorf("health: RegistryOptions.Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName))
+	if err := option.CheckName("RegistryOptions.Name", r.o.Name); err != nil {
+		errs = append(errs, fmt.Errorf("health: %w", err))
 	}
 	index := make(map[string]int, len(checks))
 	for i, c := range checks {
@@ -119,8 +121,8 @@ func NewRegistry(checks []Check, o *RegistryOptions) (*Registry, error) {
 // validate returns an error for each field that is not valid.
 func (c *Check) validate(i int) (errs []error) {
 	// The draft separates the parts of a name by a colon.
-	if !printable(c.Name) || strings.Contains(c.Name, ":") {
-		errs = append(errs, fmt.Errorf("health: checks[%d].Name is %q, want 1 to %d printable ASCII characters without a colon", i, c.Name, maxName))
+	if option.CheckName("", c.Name) != nil || strings.Contains(c.Name, ":") {
+		errs = append(errs, fmt.Errorf("health: checks[%d].Name is %q, want 1 to %d printable ASCII characters without a colon", i, c.Name, option.MaxName))
 	}
 	if c.Probe == nil {
 		errs = append(errs, fmt.Errorf("health: checks[%d].Probe is nil, want a function", i))

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/option"
 )
 
 // DefaultScaleTarget is the saturation that a [Scale] aims at by default.
@@ -92,8 +93,8 @@ func NewScale(sources []ScaleSource, o *ScaleOptions) (*Scale, error) {
 	}
 	index := make(map[string]int, len(sources))
 	for i, source := range sources {
-		if !printable(source.Name) {
-			errs = append(errs, fmt.Errorf("health: sources[%d].Name is %q, want 1 to %d printable ASCII characters", i, source.Name, maxName))
+		if err := option.CheckName(fmt.Sprintf("sources[%d].Name", i), source.Name); err != nil {
+			errs = append(errs, fmt.Errorf("health: %w", err))
 		}
 		if source.Saturator == nil {
 			errs = append(errs, fmt.Errorf("health: sources[%d].Saturator is nil, want what tells how much is in use", i))
@@ -104,8 +105,8 @@ func NewScale(sources []ScaleSource, o *ScaleOptions) (*Scale, error) {
 			index[source.Name] = i
 		}
 	}
-	if !printable(s.o.Name) {
-		errs = append(errs, fmt.Errorf("health: ScaleOptions.Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName))
+	if err := option.CheckName("ScaleOptions.Name", s.o.Name); err != nil {
+		errs = append(errs, fmt.Errorf("health: %w", err))
 	}
 	if !(s.o.Target > 0 && s.o.Target <= 1) {
 		errs = append(errs, fmt.Errorf("health: ScaleOptions.Target is %v, want above 0 and at most 1", o.Target))

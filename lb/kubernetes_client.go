@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/uprung/uprung/internal/option"
 )
 
 const (
@@ -239,14 +241,14 @@ func (k *kubernetes) token(ctx context.Context) (string, error) {
 		switch {
 		case err != nil:
 			return "", wrapped(err)
-		case !printable(token):
+		case !option.Printable(token):
 			return "", errors.New("lb: what KubernetesOptions.Token returns is not of printable ASCII characters")
 		}
 		return token, nil
 	}
 	data, err := k.account("token")
 	token := strings.TrimSpace(string(data))
-	if err == nil && (token == "" || !printable(token)) {
+	if err == nil && (token == "" || !option.Printable(token)) {
 		err = errors.New("lb: the file token of the service account is not of printable ASCII characters")
 	}
 	return token, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/health"
+	"github.com/uprung/uprung/internal/option"
 	"github.com/uprung/uprung/key"
 	"github.com/uprung/uprung/lb/pick"
 	"github.com/uprung/uprung/shard"
@@ -135,8 +136,8 @@ func (o Options) complete() (Options, []uprung.Setting, error) {
 
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("lb: "+format, args...)) }
-	if !printable(o.Name) || len(o.Name) > maxName {
-		bad("Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName)
+	if err := option.CheckName("Name", o.Name); err != nil {
+		bad("%w", err)
 	}
 	for _, d := range []struct {
 		name  string
@@ -169,46 +170,18 @@ func (o Options) complete() (Options, []uprung.Setting, error) {
 	}
 	settings := []uprung.Setting{
 		{Name: "Policy", Value: fmt.Sprintf("%T", o.Policy), Default: given.Policy == nil},
-		{Name: "Key", Value: function(o.Key != nil, "none"), Default: o.Key == nil},
+		{Name: "Key", Value: option.Function(o.Key != nil, "none"), Default: o.Key == nil},
 		{Name: "Refresh", Value: o.Refresh.String(), Default: given.Refresh == 0},
-		{Name: "Probe", Value: function(o.Probe != nil, "none"), Default: o.Probe == nil},
+		{Name: "Probe", Value: option.Function(o.Probe != nil, "none"), Default: o.Probe == nil},
 		{Name: "Outlier", Value: o.Outlier.String(), Default: given.Outlier == Outlier{}},
-		{Name: "PanicThreshold", Value: orNone(o.PanicThreshold >= 0, o.PanicThreshold), Default: given.PanicThreshold == 0},
-		{Name: "SlowStart", Value: orNone(o.SlowStart >= 0, o.SlowStart), Default: given.SlowStart == 0},
-		{Name: "Zone", Value: orNone(o.Zone != "", strconv.Quote(o.Zone)), Default: o.Zone == ""},
-		{Name: "ZoneInFlight", Value: orNone(o.ZoneInFlight > 0, o.ZoneInFlight), Default: o.ZoneInFlight == 0},
-		{Name: "Eligible", Value: function(o.Eligible != nil, "all"), Default: o.Eligible == nil},
+		{Name: "PanicThreshold", Value: option.OrNone(o.PanicThreshold >= 0, o.PanicThreshold), Default: given.PanicThreshold == 0},
+		{Name: "SlowStart", Value: option.OrNone(o.SlowStart >= 0, o.SlowStart), Default: given.SlowStart == 0},
+		{Name: "Zone", Value: option.OrNone(o.Zone != "", strconv.Quote(o.Zone)), Default: o.Zone == ""},
+		{Name: "ZoneInFlight", Value: option.OrNone(o.ZoneInFlight > 0, o.ZoneInFlight), Default: o.ZoneInFlight == 0},
+		{Name: "Eligible", Value: option.Function(o.Eligible != nil, "all"), Default: o.Eligible == nil},
 		{Name: "Patience", Value: o.Patience.String(), Default: given.Patience == 0},
 	}
 	return o, settings, errors.Join(errs...)
-}
-
-// maxName bounds the name of a balancer, which figures and logs repeat.
-const maxName = 64
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// function describes a setting that is one.
-func function(set bool, otherwise string) string {
-	if set {
-		return "a function"
-	}
-	return otherwise
-}
-
-// orNone describes a setting that can be absent.
-func orNone(set bool, value any) string {
-	if set {
-		return fmt.Sprint(value)
-	}
-	return "none"
 }
 
 // Outlier are the settings by which endpoints are taken out ("ejected") for a while

@@ -15,6 +15,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/internal/option"
 )
 
 // ProxyOptions are the settings of a [Proxy]. The zero value of each field is its
@@ -172,8 +173,8 @@ func (p *Proxy) Layer() uprung.Layer {
 	l.Settings = append(l.Settings,
 		uprung.Setting{Name: "Target", Value: target, Default: p.o.Target == nil},
 		uprung.Setting{Name: "Affinity", Value: affinity, Default: p.affinity == nil},
-		uprung.Setting{Name: "TrustForwarded", Value: function(p.o.TrustForwarded != nil, "none"), Default: p.o.TrustForwarded == nil},
-		uprung.Setting{Name: "Refused", Value: function(p.o.Refused != nil, "problem document"), Default: p.o.Refused == nil},
+		uprung.Setting{Name: "TrustForwarded", Value: option.Function(p.o.TrustForwarded != nil, "none"), Default: p.o.TrustForwarded == nil},
+		uprung.Setting{Name: "Refused", Value: option.Function(p.o.Refused != nil, "problem document"), Default: p.o.Refused == nil},
 	)
 	return l
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/uprung/uprung/key"
+
+	"github.com/uprung/uprung/internal/option"
 )
 
 // member is one item of a structured list: its bare value and its parameters.
@@ -287,7 +289,7 @@ func FuzzFields(f *testing.F) {
 		limit := Limit{Events: events, Period: time.Duration(period), Burst: burst}
 		limiter := func(name string) (*Limiter, bool) {
 			l, err := New(limit, &Options{Name: name, Capacity: 1, Key: key.Header("Api-Key"), Cost: func(*http.Request) int64 { return cost }})
-			if err != nil && limit.Validate() == nil && printable(name) && len(name) <= maxName {
+			if err != nil && limit.Validate() == nil && (name == "" || option.CheckName("Name", name) == nil) {
 				t.Fatalf("%q is refused: %v", name, err)
 			}
 			return l, err == nil

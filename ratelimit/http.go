@@ -11,6 +11,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/internal/option"
 	"github.com/uprung/uprung/key"
 )
 
@@ -36,9 +37,6 @@ type face struct {
 	limited, exceeding, keyless, broken *httpx.Problem
 }
 
-// maxName bounds the name of a policy, which every response repeats.
-const maxName = 64
-
 // newFace checks and completes the options of the HTTP face.
 func newFace(o *Options) (face, []error) {
 	f := face{name: o.Name, key: o.Key, outgoingKey: o.Key, missing: o.MissingKey, cost: o.Cost, headers: o.Headers, refused: o.Refused, skip: o.Skip, counts: o.Count, facts: slices.Clone(o.Facts)}
@@ -46,8 +44,8 @@ func newFace(o *Options) (face, []error) {
 	if f.name == "" {
 		f.name = "default"
 	}
-	if !printable(f.name) || len(f.name) > maxName {
-		errs = append(errs, fmt.Errorf("Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName))
+	if err := option.CheckName("Name", f.name); err != nil {
+		errs = append(errs, err)
 	}
 	if f.headers > HeadersLegacy {
 		errs = append(errs, fmt.Errorf("Headers is %d, want HeadersIETF, HeadersNone or HeadersLegacy", o.Headers))
@@ -65,29 +63,21 @@ func newFace(o *Options) (face, []error) {
 	f.outgoing = []uprung.Setting{
 		{Name: "Algorithm", Value: o.Algorithm.String(), Default: o.Algorithm == TokenBucket},
 		{Name: "Capacity", Value: strconv.Itoa(cmp.Or(o.Capacity, DefaultCapacity)), Default: o.Capacity == 0},
-		{Name: "LimitFor", Value: given(o.LimitFor != nil, "none"), Default: o.LimitFor == nil},
-		{Name: "Key", Value: given(o.Key != nil, "the host of the URL"), Default: o.Key == nil},
+		{Name: "LimitFor", Value: option.Function(o.LimitFor != nil, "none"), Default: o.LimitFor == nil},
+		{Name: "Key", Value: option.Function(o.Key != nil, "the host of the URL"), Default: o.Key == nil},
 		{Name: "MissingKey", Value: o.MissingKey.String(), Default: o.MissingKey == key.MissingRefused},
-		{Name: "Cost", Value: given(o.Cost != nil, "1"), Default: o.Cost == nil},
-		{Name: "Skip", Value: given(o.Skip != nil, "none"), Default: o.Skip == nil},
+		{Name: "Cost", Value: option.Function(o.Cost != nil, "1"), Default: o.Cost == nil},
+		{Name: "Skip", Value: option.Function(o.Skip != nil, "none"), Default: o.Skip == nil},
 	}
 	f.settings = append(slices.Clone(f.outgoing), []uprung.Setting{
-		{Name: "Count", Value: given(o.Count != nil, "every request"), Default: o.Count == nil},
+		{Name: "Count", Value: option.Function(o.Count != nil, "every request"), Default: o.Count == nil},
 		{Name: "Headers", Value: o.Headers.String(), Default: o.Headers == HeadersIETF},
-		{Name: "Refused", Value: given(o.Refused != nil, "problem document"), Default: o.Refused == nil},
+		{Name: "Refused", Value: option.Function(o.Refused != nil, "problem document"), Default: o.Refused == nil},
 	}...)
 	if o.Key == nil {
 		f.settings[3].Value = "key.Direct"
 	}
 	return f, errs
-}
-
-// given describes a setting that is a function.
-func given(set bool, otherwise string) string {
-	if set {
-		return "a function"
-	}
-	return otherwise
 }
 
 // prepareProblems encodes the answers to refused requests.
@@ -113,15 +103,6 @@ func (f *face) prepareProblems() (errs []error) {
 	})
 	f.broken = prepare(http.StatusInternalServerError, nil)
 	return errs
-}
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // Middleware limits the requests to next: those that the limit of their key

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/option"
 )
 
 // Options are the settings of a [Retrier]. The zero value of each field is its
@@ -92,8 +93,8 @@ func (o Options) complete() (Options, []uprung.Setting, error) {
 
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("retry: "+format, args...)) }
-	if !printable(o.Name) || len(o.Name) > maxName {
-		bad("Name is %q, want 1 to %d printable ASCII characters", o.Name, maxName)
+	if err := option.CheckName("Name", o.Name); err != nil {
+		bad("%w", err)
 	}
 	if err := o.Mode.Validate(); err != nil {
 		bad("Mode: %w", err)
@@ -122,42 +123,13 @@ func (o Options) complete() (Options, []uprung.Setting, error) {
 		{Name: "MaxBackoff", Value: o.MaxBackoff.String(), Default: given.MaxBackoff == 0},
 		{Name: "MaxWait", Value: o.MaxWait.String(), Default: given.MaxWait == 0},
 		{Name: "Budget", Value: o.Budget.String(), Default: given.Budget == Budget{}},
-		{Name: "AttemptTimeout", Value: orNone(o.AttemptTimeout > 0, o.AttemptTimeout), Default: o.AttemptTimeout == 0},
-		{Name: "HedgeAt", Value: orNone(o.HedgeAt > 0, o.HedgeAt), Default: o.HedgeAt == 0},
-		{Name: "Idempotent", Value: function(given.Idempotent != nil, "safe methods and Idempotency-Key"), Default: given.Idempotent == nil},
-		{Name: "Skip", Value: function(o.Skip != nil, "none"), Default: o.Skip == nil},
+		{Name: "AttemptTimeout", Value: option.OrNone(o.AttemptTimeout > 0, o.AttemptTimeout), Default: o.AttemptTimeout == 0},
+		{Name: "HedgeAt", Value: option.OrNone(o.HedgeAt > 0, o.HedgeAt), Default: o.HedgeAt == 0},
+		{Name: "Idempotent", Value: option.Function(given.Idempotent != nil, "safe methods and Idempotency-Key"), Default: given.Idempotent == nil},
+		{Name: "Skip", Value: option.Function(o.Skip != nil, "none"), Default: o.Skip == nil},
 	}
 	return o, settings, errors.Join(errs...)
 }
 
-const (
-	// maxName bounds the name of a retrier, which figures repeat.
-	maxName = 64
-	// maxAttempts bounds attempts. More are not the answer to anything.
-	maxAttempts = 100
-)
-
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// function describes a setting that is one.
-func function(set bool, otherwise string) string {
-	if set {
-		return "a function"
-	}
-	return otherwise
-}
-
-// orNone describes a setting that can be absent.
-func orNone(set bool, value any) string {
-	if set {
-		return fmt.Sprint(value)
-	}
-	return "none"
-}
+// maxAttempts bounds attempts. More are not the answer to anything.
+const maxAttempts = 100

@@ -11,6 +11,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/internal/option"
 	"github.com/uprung/uprung/key"
 )
 
@@ -123,19 +124,11 @@ func NewHandler(upstreams *Map[http.Handler], by key.Func, o *HandlerOptions) (*
 		{Name: "MissingKey", Value: o.MissingKey.String(), Default: o.MissingKey == key.MissingRefused},
 		{Name: "Spread", Value: strconv.FormatBool(o.Spread), Default: !o.Spread},
 		{Name: "RetryAfter", Value: h.o.RetryAfter.String(), Default: o.RetryAfter == 0},
-		{Name: "Skip", Value: given(o.Skip != nil, "none"), Default: o.Skip == nil},
-		{Name: "Fallback", Value: given(o.Fallback != nil, "none"), Default: o.Fallback == nil},
-		{Name: "Refused", Value: given(o.Refused != nil, "problem document"), Default: o.Refused == nil},
+		{Name: "Skip", Value: option.Function(o.Skip != nil, "none"), Default: o.Skip == nil},
+		{Name: "Fallback", Value: option.Function(o.Fallback != nil, "none"), Default: o.Fallback == nil},
+		{Name: "Refused", Value: option.Function(o.Refused != nil, "problem document"), Default: o.Refused == nil},
 	}
 	return h, nil
-}
-
-// given describes a setting that is a function.
-func given(set bool, otherwise string) string {
-	if set {
-		return "a function"
-	}
-	return otherwise
 }
 
 // prepareProblems encodes the answers to refused requests.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/uprung/uprung/internal/option"
 )
 
 // ErrNoNodes is the error of every lookup in a [Map] that has no entries.
@@ -72,17 +74,13 @@ type snapshot[T any] struct {
 	zones   int
 }
 
-// maxSeriesName bounds what every series and refusal repeats.
-const maxSeriesName = 64
-
 // checkName returns the name that a field gives, or the default one.
 func checkName(field, name string) (string, error) {
 	if name == "" {
 		return "default", nil
 	}
-	printable := func(c rune) bool { return c >= ' ' && c <= '~' }
-	if len(name) > maxSeriesName || strings.ContainsFunc(name, func(c rune) bool { return !printable(c) }) {
-		return "", fmt.Errorf("shard: %s is %q, want 1 to %d printable ASCII characters", field, name, maxSeriesName)
+	if err := option.CheckName(field, name); err != nil {
+		return "", fmt.Errorf("shard: %w", err)
 	}
 	return name, nil
 }
