@@ -90,75 +90,85 @@ type ageEWMA struct {
 // Pick implements [Picker].
 func (p *ageEWMA) Pick(r Request) (Token, bool) {
 	up := p.pool.up
-	var drawn [most]candidate
-	n := 0
 	if len(up) <= most {
-		if len(up) == 0 {
-			return Token{}, false
-		}
-		start := below(r.Random, len(up))
-		for i := range up {
-			n = p.look(&drawn, n, up[(start+i)%len(up)], &r)
-		}
-	} else {
-		a, b := pair(r.Random, len(up))
-		c, d := pair(mix(r.Random), len(up))
-		n = p.look(&drawn, n, up[a], &r)
-		n = p.look(&drawn, n, up[b], &r)
-		n = p.look(&drawn, n, up[c], &r)
-		n = p.look(&drawn, n, up[d], &r)
-		if n == 0 { // all of them are refused
-			start := below(r.Random, len(up))
-			for i := 0; i < len(up) && n < most; i++ {
-				n = p.look(&drawn, n, up[(start+i)%len(up)], &r)
+		return p.search(r)
+	}
+	var drawn [most]int32
+	a, b := pair(r.Random, len(up))
+	drawn[0], drawn[1] = up[a], up[b]
+	a, b = pair(mix(r.Random), len(up))
+	drawn[2], drawn[3] = up[a], up[b]
+	if r.Filter != nil {
+		n := 0
+		for _, endpoint := range drawn {
+			if !r.Filter.Refuses(int(endpoint)) {
+				drawn[n] = endpoint
+				n++
 			}
+		}
+		if n == 0 {
+			return p.search(r)
+		}
+		return p.Take(p.best(drawn[:n], r.Now), r.Now), true
+	}
+	return p.Take(p.best(drawn[:], r.Now), r.Now), true
+}
+
+// search compares the first few endpoints from a random place on that the filter does
+// not refuse: all, if there are no more, and otherwise what is left to do when all that
+// were drawn are refused.
+func (p *ageEWMA) search(r Request) (Token, bool) {
+	up := p.pool.up
+	var found [most]int32
+	n := 0
+	start := below(r.Random, len(up))
+	for i := 0; i < len(up) && n < most; i++ {
+		endpoint := up[(start+i)%len(up)]
+		if r.Filter == nil || !r.Filter.Refuses(int(endpoint)) {
+			found[n] = endpoint
+			n++
 		}
 	}
 	if n == 0 {
 		return Token{}, false
 	}
-	return p.Take(best(drawn[:n]), r.Now), true
+	return p.Take(p.best(found[:n], r.Now), r.Now), true
 }
 
-// candidate is an endpoint that was drawn.
-type candidate struct {
-	endpoint int32
-	failing  bool
-	cost     float64 // expected response time of one request
-	requests float64 // those that wait, and this one
-}
-
-// look adds an endpoint to those that were drawn, unless the filter refuses it, and
-// returns their number.
-func (p *ageEWMA) look(drawn *[most]candidate, n int, endpoint int32, r *Request) int {
-	if r.Filter != nil && r.Filter.Refuses(int(endpoint)) {
-		return n
-	}
-	drawn[n] = p.pool.cells[endpoint].at(r.Now, p.failure)
-	drawn[n].endpoint = endpoint
-	return n + 1
-}
-
-// best returns the endpoint from which an answer is expected first, the earlier drawn
-// of equal ones. What fails at once has no requests that wait, which is no advantage:
-// it counts as if it had as many as any other.
-func best(drawn []candidate) int {
-	busiest := 0.0
-	for i := range drawn {
-		busiest = max(busiest, drawn[i].requests)
-	}
-	chosen, lowest := int32(0), math.Inf(1)
-	for i := range drawn {
-		c := &drawn[i]
-		requests := c.requests
-		if c.failing {
-			requests = busiest
+// best returns the endpoint from which an answer is expected first, the first of equal
+// ones. What fails at once has no requests that wait, which is no advantage: it counts
+// as if it had as many as the busiest of them.
+func (p *ageEWMA) best(drawn []int32, now time.Duration) int {
+	chosen, lowest, busiest, failing := int32(0), math.Inf(1), 0.0, false
+	for _, endpoint := range drawn {
+		e := p.pool.cells[endpoint].at(now, p.failure)
+		busiest = max(busiest, e.requests)
+		failing = failing || e.failing
+		if score := e.cost * e.requests; score < lowest {
+			chosen, lowest = endpoint, score
 		}
-		if score := c.cost * requests; score < lowest {
-			chosen, lowest = c.endpoint, score
+	}
+	if !failing {
+		return int(chosen)
+	}
+	lowest = math.Inf(1)
+	for _, endpoint := range drawn {
+		e := p.pool.cells[endpoint].at(now, p.failure)
+		if e.failing {
+			e.requests = busiest
+		}
+		if score := e.cost * e.requests; score < lowest {
+			chosen, lowest = endpoint, score
 		}
 	}
 	return int(chosen)
+}
+
+// expected is what is to be expected of an endpoint.
+type expected struct {
+	cost     float64 // response time of one request, in nanoseconds
+	requests float64 // those that wait, and this one
+	failing  bool    // its last answer was a failure
 }
 
 // untried is the cost of an endpoint that has not answered yet, as a part of that of a
@@ -166,10 +176,10 @@ func best(drawn []candidate) int {
 const untried = 0.9
 
 // at returns what is to be expected of an endpoint.
-func (c *ageCell) at(now time.Duration, failure float64) candidate {
+func (c *ageCell) at(now time.Duration, failure float64) expected {
 	n := c.waiting.Load()
 	cost := math.Float64frombits(c.cost.Load())
-	known := candidate{cost: math.Abs(cost), failing: cost < 0, requests: float64(n + 1)}
+	known := expected{cost: math.Abs(cost), failing: cost < 0, requests: float64(n + 1)}
 	if cost == 0 {
 		if n == 0 {
 			return known // a trial comes first
