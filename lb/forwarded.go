@@ -3,6 +3,7 @@ package lb
 import (
 	"net"
 	"net/http/httputil"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -45,40 +46,46 @@ func setForwarded(r *httputil.ProxyRequest, trusted bool) {
 
 // forwardedElement returns one element of a Forwarded field (RFC 7239, section 4).
 func forwardedElement(client, host, scheme string) string {
-	node := "unknown" // section 6.2
-	if ip := net.ParseIP(client); ip != nil {
-		if node = ip.String(); ip.To4() == nil {
-			node = "[" + node + "]" // section 6.1
-		}
+	e := make([]byte, 0, 128)
+	e = append(e, "for="...)
+	switch addr, err := netip.ParseAddr(client); {
+	case err != nil:
+		e = append(e, "unknown"...) // section 6.2
+	case addr.Unmap().Is4():
+		e = addr.Unmap().AppendTo(e)
+	default:
+		e = append(e, `"[`...) // section 6.1
+		e = addr.WithZone("").AppendTo(e)
+		e = append(e, `]"`...)
 	}
-	element := "for=" + quoted(node)
 	if host != "" {
-		element += ";host=" + quoted(host)
+		e = append(e, ";host="...)
+		e = appendQuoted(e, host)
 	}
-	return element + ";proto=" + scheme
+	e = append(e, ";proto="...)
+	return string(append(e, scheme...))
 }
 
-// quoted returns a value as a token, or else as a quoted string (RFC 9110, sections
-// 5.6.2 and 5.6.4).
-func quoted(value string) string {
+// appendQuoted appends a value as a token, or else as a quoted string (RFC 9110,
+// sections 5.6.2 and 5.6.4).
+func appendQuoted(to []byte, value string) []byte {
 	plain := value != ""
 	for i := range len(value) {
 		plain = plain && tokenChar(value[i])
 	}
 	if plain {
-		return value
+		return append(to, value...)
 	}
-	buf := make([]byte, 0, len(value)+2)
-	buf = append(buf, '"')
+	to = append(to, '"')
 	for i := range len(value) {
 		switch c := value[i]; {
 		case c == '"' || c == '\\':
-			buf = append(buf, '\\', c)
+			to = append(to, '\\', c)
 		case c >= ' ' && c != 0x7f || c == '\t':
-			buf = append(buf, c)
+			to = append(to, c)
 		}
 	}
-	return string(append(buf, '"'))
+	return append(to, '"')
 }
 
 // tokenChar reports whether a byte can stand in a token.
