@@ -28,7 +28,8 @@ type Table interface {
 // moves.
 type Hashed struct {
 	// Table makes the table for endpoints, which are sorted by ID and include those
-	// that are down. It is required. For a consistent-hash ring:
+	// that are down. It goes by their IDs and weights alone, and is not called as long
+	// as these stay as they are. It is required. For a consistent-hash ring:
 	//
 	//	func(endpoints []pick.Endpoint) (pick.Table, error) {
 	//		nodes := make([]shard.Node, len(endpoints))
@@ -67,8 +68,11 @@ func (h Hashed) Picker(endpoints []Endpoint, prev Picker) (Picker, error) {
 	if known != nil {
 		p.total = known.total
 	}
-	sorted := slices.Clone(endpoints)
-	slices.SortFunc(sorted, func(a, b Endpoint) int { return cmp.Compare(a.ID, b.ID) })
+	p.nodes = make([]Endpoint, len(endpoints))
+	for i, e := range endpoints {
+		p.nodes[i] = Endpoint{ID: e.ID, Weight: e.Weight}
+	}
+	slices.SortFunc(p.nodes, func(a, b Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	index := make(map[string]int, len(endpoints))
 	weights := 0.0
 	for i, e := range endpoints {
@@ -77,7 +81,7 @@ func (h Hashed) Picker(endpoints []Endpoint, prev Picker) (Picker, error) {
 			weights += float64(max(e.Weight, 1))
 		}
 	}
-	for _, e := range sorted {
+	for _, e := range p.nodes {
 		p.endpoints = append(p.endpoints, int32(index[e.ID]))
 	}
 	if h.Bound > 0 {
@@ -86,8 +90,12 @@ func (h Hashed) Picker(endpoints []Endpoint, prev Picker) (Picker, error) {
 			p.share[i] = h.Bound * float64(max(e.Weight, 1)) / weights
 		}
 	}
-	if len(endpoints) > 0 {
-		if p.table, err = h.Table(sorted); err != nil {
+	switch {
+	case len(endpoints) == 0:
+	case known != nil && slices.Equal(known.nodes, p.nodes):
+		p.table = known.table
+	default:
+		if p.table, err = h.Table(slices.Clone(p.nodes)); err != nil {
 			return nil, fmt.Errorf("pick: Hashed.Table: %w", err)
 		}
 	}
@@ -96,6 +104,7 @@ func (h Hashed) Picker(endpoints []Endpoint, prev Picker) (Picker, error) {
 
 type hashed struct {
 	pool      pool[loadCell]
+	nodes     []Endpoint // what the table was made of
 	table     Table
 	endpoints []int32   // by index of the table
 	down      []bool    // by endpoint

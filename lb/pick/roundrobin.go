@@ -26,32 +26,55 @@ func (RoundRobin) Picker(endpoints []Endpoint, prev Picker) (Picker, error) {
 	return p, nil
 }
 
+// turns is a set of endpoints of one weight. They have gained the same but for the turns
+// that they had, so that they take those one after the other.
+type turns struct {
+	weight    int
+	endpoints []int32
+	had       int // all together
+}
+
+// first returns who is next among them, and what it has gained after a number of rounds.
+func (t *turns) first(rounds, sum int) (endpoint int32, gained int) {
+	n := len(t.endpoints)
+	return t.endpoints[t.had%n], rounds*t.weight - t.had/n*sum
+}
+
 // smooth spreads the turns of each endpoint evenly: each round, all gain their
-// weight, and the one that has gained most pays for its turn with the sum of all.
+// weight, and the one that has gained most, the first of equal ones, pays for its turn
+// with the sum of all. It compares one endpoint of each weight; since there are that
+// many turns, weights are few: n different ones make n*n/2 turns at least.
 func smooth(up []int32) []int32 {
-	var endpoints []int32 // each once
-	var weights []int
-	for i, endpoint := range up {
-		if i == 0 || endpoint != up[i-1] {
-			endpoints, weights = append(endpoints, endpoint), append(weights, 0)
+	byWeight := map[int]*turns{}
+	var sets []*turns
+	for i := 0; i < len(up); {
+		weight := 1
+		for i+weight < len(up) && up[i+weight] == up[i] {
+			weight++
 		}
-		weights[len(weights)-1]++
+		set := byWeight[weight]
+		if set == nil {
+			set = &turns{weight: weight}
+			byWeight[weight] = set
+			sets = append(sets, set)
+		}
+		set.endpoints = append(set.endpoints, up[i])
+		i += weight
 	}
-	if len(endpoints) == len(up) {
+	if len(sets) == 1 && sets[0].weight == 1 {
 		return up
 	}
-	gained := make([]int, len(endpoints))
-	order := make([]int32, 0, len(up))
-	for range up {
-		most := 0
-		for i, w := range weights {
-			gained[i] += w
-			if gained[i] > gained[most] {
-				most = i
+	order := make([]int32, len(up))
+	for i := range order {
+		next := sets[0]
+		endpoint, most := next.first(i+1, len(up))
+		for _, set := range sets[1:] {
+			if e, gained := set.first(i+1, len(up)); gained > most || gained == most && e < endpoint {
+				next, endpoint, most = set, e, gained
 			}
 		}
-		gained[most] -= len(up)
-		order = append(order, endpoints[most])
+		next.had++
+		order[i] = endpoint
 	}
 	return order
 }
