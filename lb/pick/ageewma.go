@@ -9,17 +9,17 @@ import (
 	"github.com/uprung/uprung"
 )
 
-// AgeEWMA is the default of package lb: of four endpoints drawn at random, the one
+// AgeEWMA is the default of package lb: of six endpoints drawn at random, the one
 // from which an answer is expected first. What it expects is the moving average of
 // an endpoint's response times, or the mean age of the requests that it has not
 // answered yet, if that is more, times their number and one.
 //
 // The age sees a stalled endpoint while its requests are still out, before any
 // timeout; and a failure counts as a very slow answer, of an endpoint that is as busy
-// as any other, so that one that fails fast attracts nothing. Averages rise in steps of at least a tenth and sink
-// with a time constant of a second. An endpoint that is not asked is forgiven with
-// a time constant of ten, so that it is tried again; one that is new gets one
-// request at first.
+// as any other, so that one that fails fast attracts nothing. Averages rise in steps of
+// at least a tenth and sink with a time constant of a second. An endpoint that is not
+// asked is forgiven with a time constant of ten, so that it is tried again; one that is
+// new gets one request at first.
 //
 // It looks at response times, up to the headers, and at requests that wait for
 // them, never at how long a body takes: a stream that is open for an hour changes
@@ -57,8 +57,16 @@ func (a AgeEWMA) Picker(endpoints []Endpoint, prev Picker) (Picker, error) {
 	if p.pool, err = newPool(endpoints, known); err != nil {
 		return nil, err
 	}
+	p.up = make([]*ageCell, len(p.pool.up))
+	for i, endpoint := range p.pool.up {
+		p.up[i] = p.pool.cells[endpoint]
+	}
 	return p, nil
 }
+
+// draws is how many endpoints are compared, an even number. In the simulation, six had
+// 0.85 to 0.95 of the 99th percentile of four, at 1.2 times the cost of a choice.
+const draws = 6
 
 // The constants that won the simulation.
 const (
@@ -84,25 +92,28 @@ type ageCell struct {
 
 type ageEWMA struct {
 	pool    pool[ageCell]
+	up      []*ageCell // the cells of pool.up
 	failure float64
 }
 
 // Pick implements [Picker].
 func (p *ageEWMA) Pick(r Request) (Token, bool) {
 	up := p.pool.up
-	if len(up) <= most {
+	if len(up) <= draws {
 		return p.search(r)
 	}
-	var drawn [most]int32
-	a, b := pair(r.Random, len(up))
-	drawn[0], drawn[1] = up[a], up[b]
-	a, b = pair(mix(r.Random), len(up))
-	drawn[2], drawn[3] = up[a], up[b]
+	var drawn [draws]int32
+	random := r.Random
+	for i := 0; i < draws; i += 2 {
+		a, b := pair(random, len(up))
+		drawn[i], drawn[i+1] = int32(a), int32(b)
+		random = mix(random)
+	}
 	if r.Filter != nil {
 		n := 0
-		for _, endpoint := range drawn {
-			if !r.Filter.Refuses(int(endpoint)) {
-				drawn[n] = endpoint
+		for _, slot := range drawn {
+			if !r.Filter.Refuses(int(up[slot])) {
+				drawn[n] = slot
 				n++
 			}
 		}
@@ -119,13 +130,13 @@ func (p *ageEWMA) Pick(r Request) (Token, bool) {
 // were drawn are refused.
 func (p *ageEWMA) search(r Request) (Token, bool) {
 	up := p.pool.up
-	var found [most]int32
+	var found [draws]int32
 	n := 0
 	start := below(r.Random, len(up))
-	for i := 0; i < len(up) && n < most; i++ {
-		endpoint := up[(start+i)%len(up)]
-		if r.Filter == nil || !r.Filter.Refuses(int(endpoint)) {
-			found[n] = endpoint
+	for i := 0; i < len(up) && n < draws; i++ {
+		slot := (start + i) % len(up)
+		if r.Filter == nil || !r.Filter.Refuses(int(up[slot])) {
+			found[n] = int32(slot)
 			n++
 		}
 	}
@@ -140,28 +151,28 @@ func (p *ageEWMA) search(r Request) (Token, bool) {
 // as if it had as many as the busiest of them.
 func (p *ageEWMA) best(drawn []int32, now time.Duration) int {
 	chosen, lowest, busiest, failing := int32(0), math.Inf(1), 0.0, false
-	for _, endpoint := range drawn {
-		e := p.pool.cells[endpoint].at(now, p.failure)
+	for _, slot := range drawn {
+		e := p.up[slot].at(now, p.failure)
 		busiest = max(busiest, e.requests)
 		failing = failing || e.failing
 		if score := e.cost * e.requests; score < lowest {
-			chosen, lowest = endpoint, score
+			chosen, lowest = slot, score
 		}
 	}
 	if !failing {
-		return int(chosen)
+		return int(p.pool.up[chosen])
 	}
 	lowest = math.Inf(1)
-	for _, endpoint := range drawn {
-		e := p.pool.cells[endpoint].at(now, p.failure)
+	for _, slot := range drawn {
+		e := p.up[slot].at(now, p.failure)
 		if e.failing {
 			e.requests = busiest
 		}
 		if score := e.cost * e.requests; score < lowest {
-			chosen, lowest = endpoint, score
+			chosen, lowest = slot, score
 		}
 	}
-	return int(chosen)
+	return int(p.pool.up[chosen])
 }
 
 // expected is what is to be expected of an endpoint.
