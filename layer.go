@@ -69,6 +69,9 @@ type Layer struct {
 	// Settings are the effective settings, in the order in which the package
 	// documents them. They never hold a secret.
 	Settings []Setting
+	// Ends says what lies below a layer at which a chain ends by design, such as "one
+	// handler for each node". Empty means that the chain goes on, as far as is known.
+	Ends string
 }
 
 // String returns the kind and, quoted, the name.
@@ -95,7 +98,9 @@ type Setting struct {
 
 // Describer is implemented by handlers and round trippers that say what they
 // are. Those that wrap another also have an Unwrap method that returns the
-// wrapped [http.Handler] or [http.RoundTripper].
+// wrapped [http.Handler] or [http.RoundTripper]. A handler that sends requests on, such
+// as a reverse proxy, has an UnwrapTransport method instead, that returns the
+// [http.RoundTripper] which it sends them through.
 type Describer interface {
 	Layer() Layer
 }
@@ -165,18 +170,30 @@ func (n *namedTransport) CloseIdleConnections() {
 }
 
 // Layers returns the descriptions of a chain from its outermost handler
-// inwards. It ends at the first handler that neither describes itself nor
-// unwraps: a multiplexer, a foreign middleware without [Named], or the
-// application.
+// inwards, and on through the round trippers of a handler that has some. It ends at
+// the first that neither describes itself nor unwraps: a multiplexer, a foreign
+// middleware without [Named], or the application.
 func Layers(handler http.Handler) []Layer {
-	layers, _ := walk(handler)
-	return layers
+	handlers, transports, _ := walkHandler(handler)
+	return slices.Concat(handlers, transports)
 }
 
 // TransportLayers is [Layers] for a chain of round trippers.
 func TransportLayers(transport http.RoundTripper) []Layer {
 	layers, _ := walk(transport)
 	return layers
+}
+
+// walkHandler is walk for a chain of handlers and, where one sends requests on, the
+// chain of round trippers that begins there.
+func walkHandler(handler http.Handler) (handlers, transports []Layer, last any) {
+	handlers, innermost := walk(handler)
+	proxy, ok := innermost.(interface{ UnwrapTransport() http.RoundTripper })
+	if !ok {
+		return handlers, nil, innermost
+	}
+	transports, base := walk(proxy.UnwrapTransport())
+	return handlers, transports, base
 }
 
 // walk collects the layers of a chain of handlers or of round trippers, and

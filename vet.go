@@ -49,21 +49,25 @@ func (r Report) Err() error {
 }
 
 // String returns one line for each finding, and one that says where knowledge
-// ends.
+// ends, or the chain itself.
 func (r Report) String() string {
 	var b strings.Builder
 	for _, finding := range r.Findings {
 		b.WriteString(finding.Error() + "\n")
 	}
-	b.WriteString("unknown below " + r.end() + "\n")
+	b.WriteString(r.end() + "\n")
 	return b.String()
 }
 
 func (r Report) end() string {
 	if len(r.Layers) == 0 {
-		return r.Below
+		return "unknown below " + r.Below
 	}
-	return r.Layers[len(r.Layers)-1].String() + ": " + r.Below
+	innermost := r.Layers[len(r.Layers)-1]
+	if innermost.Ends != "" {
+		return "ends at " + innermost.String() + ": " + innermost.Ends
+	}
+	return "unknown below " + innermost.String() + ": " + r.Below
 }
 
 // Vet walks a chain from its outermost handler and names what stands in the
@@ -85,9 +89,15 @@ func (r Report) end() string {
 //	one-retry                     no two retry layers
 //	chaos-innermost               all the rest, fault injection
 //	reversed-chain                reported too if the reverse order breaks no rule
+//
+// Where a handler sends requests on, its round trippers are a chain of their own: what
+// is right for requests that come in says nothing about those that go out.
 func Vet(handler http.Handler) Report {
-	layers, last := walk(handler)
-	return vet(layers, last)
+	handlers, transports, last := walkHandler(handler)
+	report, beyond := vet(handlers, last), vet(transports, last)
+	report.Layers = slices.Concat(report.Layers, beyond.Layers)
+	report.Findings = slices.Concat(report.Findings, beyond.Findings)
+	return report
 }
 
 // VetTransport is [Vet] for a chain of round trippers.

@@ -147,6 +147,52 @@ func TestVetSaysWhereKnowledgeEnds(t *testing.T) {
 	}
 }
 
+// proxy sends requests on.
+type proxy struct {
+	http.Handler
+	layer     uprung.Layer
+	transport http.RoundTripper
+}
+
+func (p proxy) Layer() uprung.Layer                { return p.layer }
+func (p proxy) UnwrapTransport() http.RoundTripper { return p.transport }
+
+// A chain of handlers goes on as one of round trippers, to which its rules apply alone:
+// what observes the requests that go out does not belong around those that come in.
+func TestVetGoesOnWhereRequestsAreSentOn(t *testing.T) {
+	t.Parallel()
+	chain := uprung.Named(layer(uprung.KindRateLimit), tag("a"))(proxy{
+		layer:     layer("proxy"),
+		transport: transports(layer(uprung.KindObserve), layer(uprung.KindBalance), layer(uprung.KindRetry)),
+	})
+	want := []uprung.Kind{uprung.KindRateLimit, "proxy", uprung.KindObserve, uprung.KindBalance, uprung.KindRetry}
+	var got []uprung.Kind
+	for _, l := range uprung.Layers(chain) {
+		got = append(got, l.Kind)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("layers are %v, want %v", got, want)
+	}
+	report := uprung.Vet(chain)
+	if len(report.Findings) != 1 || report.Findings[0].Rule != "retry-outside-balance" {
+		t.Errorf("found %v, want retry-outside-balance alone", report.Findings)
+	}
+	if want := "unknown below retry \"retry\": *http.Transport\n"; !strings.HasSuffix(report.String(), want) {
+		t.Errorf("report is\n%swant it to end in %s", report, want)
+	}
+}
+
+// A layer can say that the chain ends there, and what comes after it.
+func TestVetSaysThatAChainEnds(t *testing.T) {
+	t.Parallel()
+	end := layer("shard")
+	end.Ends = "one handler for each node"
+	want := "ends at shard \"shard\": one handler for each node\n"
+	if got := uprung.Vet(proxy{layer: end}).String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestExplainMarksDefaults(t *testing.T) {
 	t.Parallel()
 	l := layer(uprung.KindRateLimit, uprung.ByClientAddress)

@@ -205,8 +205,8 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // Layer describes the handler and its effective settings. A chain that is read
-// back ends here, since from here there are several ways on.
+// back ends here by design, since from here there are several ways on.
 func (h *Handler) Layer() uprung.Layer {
 	nodes := uprung.Setting{Name: "Nodes", Value: strconv.Itoa(len(h.upstreams.current.Load().entries))}
-	return uprung.Layer{Kind: layerKind, Name: h.name, Settings: append([]uprung.Setting{nodes}, h.settings...)}
+	return uprung.Layer{Kind: layerKind, Name: h.name, Settings: append([]uprung.Setting{nodes}, h.settings...), Ends: "one handler for each node"}
 }
