@@ -13,7 +13,7 @@ import (
 func Refuse(code codes.Code, r *uprung.Rejection) error {
 	s := status.New(code, r.Error())
 	if r.RetryAfter > 0 {
-		s = withRetryInfo(s, r.RetryAfter)
+		s = WithRetryInfo(s, r.RetryAfter)
 	}
 	return &refusal{rejection: r, status: s}
 }

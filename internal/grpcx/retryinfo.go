@@ -115,8 +115,8 @@ func duration(message []byte) time.Duration {
 	return time.Duration(s)*time.Second + time.Duration(ns)
 }
 
-// withRetryInfo returns s with the detail.
-func withRetryInfo(s *status.Status, after time.Duration) *status.Status {
+// WithRetryInfo returns s with a detail that says when to try again, in a RetryInfo.
+func WithRetryInfo(s *status.Status, after time.Duration) *status.Status {
 	var delay []byte
 	for i, number := range []uint64{uint64(after / time.Second), uint64(after % time.Second)} {
 		if number > 0 { // zero is what is not there

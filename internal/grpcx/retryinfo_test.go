@@ -103,7 +103,7 @@ func FuzzRetryInfo(f *testing.F) {
 			return
 		}
 		want := time.Duration(after)
-		got, asked := RetryAfter(withRetryInfo(status.New(codes.Unavailable, ""), want).Err(), nil)
+		got, asked := RetryAfter(WithRetryInfo(status.New(codes.Unavailable, ""), want).Err(), nil)
 		if whole := time.Duration(math.MaxInt64 / int64(time.Second) * int64(time.Second)); want >= whole {
 			want = math.MaxInt64 // within the last second, which is rounded up
 		}
