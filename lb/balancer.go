@@ -124,7 +124,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 	for {
 		_ = b.resolve(ctx, false) // which logs its error
 		jitter := 0.9 + 0.2*rand.Float64()
-		timer := time.NewTimer(time.Duration(float64(b.o.Refresh) * jitter))
+		wait := min(float64(b.o.Refresh)*jitter, math.MaxInt64/2)
+		timer := time.NewTimer(time.Duration(wait))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -195,9 +196,9 @@ func (b *Balancer) update(endpoints []Endpoint) error {
 		switch {
 		case n == nil:
 			came++
-			n = &node{e, newKnown()}
+			n = &node{e, newKnown(e.ID)}
 		case n.Addr != e.Addr:
-			n = &node{e, newKnown()} // another one of that name
+			n = &node{e, newKnown(e.ID)} // another one of that name
 		case n.Endpoint != e:
 			n = &node{e, n.known}
 		}
@@ -333,7 +334,9 @@ func (b *Balancer) redraw(now time.Duration) {
 	}
 	if !changed {
 		again := *prev
-		again.until = b.until(prev.nodes)
+		again.levels = slices.Clone(prev.levels)
+		again.spread(now, b.o.SlowStart)
+		again.until = b.until(&again, now)
 		b.state.Store(&again)
 		return
 	}
@@ -360,13 +363,20 @@ func (b *Balancer) drawAgain(prev *snapshot, now time.Duration) {
 	b.state.Store(next)
 }
 
+// warmSteps is in how many steps levels and zones follow their endpoints through a slow
+// start.
+const warmSteps = 16
+
 // until returns when something is due if nothing happens before. The caller holds mu.
-func (b *Balancer) until(nodes []*node) time.Duration {
+func (b *Balancer) until(s *snapshot, now time.Duration) time.Duration {
 	until := time.Duration(math.MaxInt64)
 	if b.o.Outlier.watches() {
 		until = b.nextSweep
 	}
-	for _, n := range nodes {
+	if now < s.warm {
+		until = min(until, s.warm, now+max(b.o.SlowStart/warmSteps, 1))
+	}
+	for _, n := range s.nodes {
 		if n.outlier.ejected {
 			until = min(until, n.outlier.until)
 		}

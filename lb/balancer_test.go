@@ -3,9 +3,15 @@ package lb
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -242,6 +248,272 @@ func TestTrap28UnknownIsUsable(t *testing.T) {
 		c, _ := f.client(t, &Options{Probe: health.ProberFunc(func(context.Context, string) error { return errors.New("not asked") })})
 		if code, body := get(t, c, "http://orders/"); code != 200 || body != "a" {
 			t.Errorf("got %d %s, want 200 a", code, body)
+		}
+	})
+}
+
+// A resolver may end its goroutine: those who wait are told.
+func TestResolverEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		first := true
+		b := mustNew(t, ResolverFunc(func(context.Context) ([]Endpoint, error) {
+			if first {
+				first = false
+				runtime.Goexit()
+			}
+			return Addrs("a:80"), nil
+		}), nil)
+		if err := b.await(t.Context()); !errors.Is(err, errResolverLeft) {
+			t.Errorf("waited until %v, want %v", err, errResolverLeft)
+		}
+		time.Sleep(retryFirst)
+		if err := b.await(t.Context()); err != nil {
+			t.Errorf("waited until %v, want nil", err)
+		}
+	})
+}
+
+// The first request does not wait for a call of its own where Run has endpoints.
+func TestFirstRequestBehindRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		b := mustNew(t, ResolverFunc(func(ctx context.Context) ([]Endpoint, error) {
+			if calls++; calls > 1 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			time.Sleep(100 * time.Millisecond)
+			return Addrs("a:80"), nil
+		}), nil)
+		began := time.Now()
+		start(t, b)
+		if err := b.await(t.Context()); err != nil || time.Since(began) != 100*time.Millisecond {
+			t.Errorf("waited %v until %v, want 100ms and nil", time.Since(began), err)
+		}
+	})
+}
+
+// Run ends with its context, also while a request has the resolver called.
+func TestRunEndsDuringAResolution(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := mustNew(t, ResolverFunc(func(ctx context.Context) ([]Endpoint, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}), nil)
+		go func() { _ = b.await(t.Context()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := b.Run(ctx); err != nil || time.Since(began) != time.Second {
+			t.Errorf("Run returned %v after %v, want nil after 1s", err, time.Since(began))
+		}
+		time.Sleep(b.o.ResolveTimeout) // that of the request is bounded alone
+	})
+}
+
+// How long endpoints take to be resolved is not how long one takes to answer.
+func TestResolutionIsNoResponseTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := mustNew(t, ResolverFunc(func(context.Context) ([]Endpoint, error) {
+			time.Sleep(3 * time.Second)
+			return Addrs("a:80"), nil
+		}), nil)
+		began := time.Now()
+		e := &exchange{b: b, request: httptest.NewRequest(http.MethodGet, "/", nil)}
+		if err := e.choose(nil); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(began); waited != 3*time.Second || e.token.Start != waited {
+			t.Errorf("after %v the request began at %v, want both to be 3s", waited, e.token.Start)
+		}
+	})
+}
+
+// What is known of an endpoint does not depend on what else is said of it.
+func TestChangedWeightKeepsWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		endpoints := zoned(0, "n", 3)
+		r := &changing{endpoints: endpoints}
+		b := mustNew(t, r, &Options{Policy: pick.RoundRobin{}})
+		choices(t, b, 15, uprung.Failure)
+		bad := slices.IndexFunc(b.Stats().Endpoints, func(e EndpointStats) bool { return e.Ejected })
+		before := b.Stats().Endpoints[bad]
+		changed := slices.Clone(endpoints)
+		for i := range changed {
+			changed[i].Weight, changed[i].Zone = 2+i, "elsewhere"
+		}
+		r.set(nil, changed...)
+		if err := b.resolve(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		after := b.Stats().Endpoints[bad]
+		before.Zone = after.Zone
+		if after != before || after.Zone != "elsewhere" || !after.Ejected || after.Failures == 0 {
+			t.Errorf("of the endpoint is known\n%+v, want as before\n%+v", after, before)
+		}
+	})
+}
+
+// Another address under the same ID is another endpoint: it does not pay for what hangs
+// at the old one.
+func TestMovedEndpointStartsAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		endpoints := []Endpoint{{ID: "web-0", Addr: "old:80"}, {ID: "web-1", Addr: "b:80"}}
+		r := &changing{endpoints: endpoints}
+		b := mustNew(t, r, &Options{SlowStart: -1})
+		rt := b.Transport(roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host == "old:80" && r.URL.Path == "/hang" {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			time.Sleep(10 * time.Millisecond)
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}, nil
+		}))
+		ask := func(ctx context.Context, path string) {
+			resp, err := rt.RoundTrip(httptest.NewRequest(http.MethodGet, path, nil).WithContext(ctx))
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+		}
+		for range 20 {
+			ask(t.Context(), "/")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 40 {
+			go ask(ctx, "/hang")
+		}
+		time.Sleep(time.Second)
+		r.set(nil, Endpoint{ID: "web-0", Addr: "new:80"}, endpoints[1])
+		if err := b.resolve(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		before := b.Stats()
+		if got := before.of(t, "web-0"); got.Picked != 0 || got.InFlight != 0 {
+			t.Errorf("of the new address is known %+v, want nothing", got)
+		}
+		for range 1000 {
+			ask(t.Context(), "/")
+		}
+		if got := b.Stats().of(t, "web-0").Picked; got < 300 {
+			t.Errorf("the new address got %d of 1000 requests, want about half", got)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// asking is a log handler that looks at what it is told about.
+type asking struct {
+	slog.Handler
+	b     **Balancer
+	asked *int
+}
+
+func (a asking) Enabled(context.Context, slog.Level) bool { return true }
+
+func (a asking) Handle(context.Context, slog.Record) error {
+	_ = (*a.b).Stats()
+	*a.asked++
+	return nil
+}
+
+// No lock is held while a logger runs.
+func TestLoggerMayAskForStats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b *Balancer
+		asked := 0
+		b = mustNew(t, Addrs("a:80", "b:80"), &Options{Policy: pick.RoundRobin{}, Logger: slog.New(asking{slog.DiscardHandler, &b, &asked})})
+		choices(t, b, 20, uprung.Failure)
+		time.Sleep(5 * time.Second)
+		choices(t, b, 20, uprung.Success)
+		if asked < 3 { // resolved, ejected, back
+			t.Errorf("the logger was told %d times, want 3 at least", asked)
+		}
+	})
+}
+
+// Figures are those of now, also where no request has brought them up to date.
+func TestStatsWithoutRequests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var bad atomic.Bool
+		b := mustNew(t, Addrs("a:80", "b:80"), &Options{Refresh: time.Hour, Probe: health.ProberFunc(func(context.Context, string) error {
+			if bad.Load() {
+				return errors.New("down")
+			}
+			return nil
+		})})
+		start(t, b)
+		time.Sleep(10 * time.Second)
+		bad.Store(true)
+		time.Sleep(10 * time.Minute)
+		if s := b.Stats(); s.Usable != 0 || !s.Panicking || s.Endpoints[0].Health != health.Unhealthy {
+			t.Errorf("stats are %+v, want none usable", s)
+		}
+	})
+}
+
+// The longest time there is, is one.
+func TestRefreshNever(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 { // the jitter is random
+			r := &changing{endpoints: Addrs("a:80")}
+			b := mustNew(t, r, &Options{Refresh: math.MaxInt64})
+			ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+			_ = b.Run(ctx)
+			cancel()
+			if r.calls != 1 {
+				t.Fatalf("%d calls of the resolver in a day, want 1", r.calls)
+			}
+		}
+	})
+}
+
+// fickle is a policy that may fail.
+type fickle struct{ broken *atomic.Bool }
+
+func (f fickle) Picker(endpoints []pick.Endpoint, prev pick.Picker) (pick.Picker, error) {
+	if f.broken.Load() {
+		return nil, errors.New("broken")
+	}
+	return pick.AgeEWMA{}.Picker(endpoints, prev)
+}
+
+// A policy that fails where it did not before leaves what was in place, and is not asked
+// again by each request.
+func TestPolicyThatFailsLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var broken, down atomic.Bool
+		var log strings.Builder
+		b := mustNew(t, Addrs("a:80", "b:80"), &Options{
+			Policy: fickle{&broken}, Refresh: time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Probe: health.ProberFunc(func(context.Context, string) error {
+				if down.Load() {
+					return errors.New("down")
+				}
+				return nil
+			}),
+		})
+		start(t, b)
+		time.Sleep(10 * time.Second)
+		broken.Store(true)
+		down.Store(true)
+		time.Sleep(time.Minute)
+		synctest.Wait() // for what is logged
+		log.Reset()
+		choices(t, b, 100, uprung.Success)
+		if n := strings.Count(log.String(), "endpoints not redrawn"); n != 1 {
+			t.Errorf("%d lines for 100 requests, want 1", n)
 		}
 	})
 }

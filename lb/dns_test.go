@@ -112,6 +112,7 @@ func TestDNS(t *testing.T) {
 		"six.example":               {typeAAAA: {v6}},
 		"_http._tcp.orders.example": {typeSRV: {srv(1, 0, 8080, "a.example."), srv(0, 20, 8081, "b.example.")}},
 		"_none._tcp.orders.example": {typeSRV: {srv(0, 0, 0, ".")}},
+		"_part._tcp.orders.example": {typeSRV: {srv(0, 1, 8080, "a.example."), srv(0, 1, 8081, "b c.example.")}},
 	}
 	resolver := s.resolver(t)
 	for _, tt := range []struct {
@@ -138,6 +139,9 @@ func TestDNS(t *testing.T) {
 		{"SRV, decidedly not available", func() (Resolver, error) {
 			return NewSRV("_none._tcp.orders.example", &DNSOptions{Resolver: resolver})
 		}, nil, false},
+		{"SRV, some that are not valid", func() (Resolver, error) {
+			return NewSRV("_part._tcp.orders.example", &DNSOptions{Resolver: resolver})
+		}, []Endpoint{{Addr: "a.example:8080", Weight: 1}}, false},
 		{"SRV, no such name", func() (Resolver, error) {
 			return NewSRV("_http._tcp.nobody.example", &DNSOptions{Resolver: resolver})
 		}, nil, true},

@@ -8,7 +8,7 @@
 //
 // Do not use it where something in between balances already, such as a service mesh
 // or a cloud load balancer before each service: two know less than one. It does not
-// repeat requests; that is for a layer outside of it.
+// repeat requests; that is for a layer outside of it, such as package retry.
 //
 // # The shortest path
 //
@@ -38,6 +38,7 @@
 //	a health check that endpoints answer         Options.Probe, and Run
 //	requests of one key that belong together     ByKey
 //	sessions that stay where they began          ProxyOptions.Affinity
+//	retries in a reverse proxy                   ProxyOptions.Wrap
 //	several zones or regions                     Options.Zone
 //	endpoints for when others fail               Endpoint.Priority
 //	another policy                               package pick
@@ -48,13 +49,17 @@
 // having been told, and sends nearly nothing to what fails.
 //
 // Requests end when their body has been read or closed, and not before: what is cut
-// off is a failure of the endpoint. How long a body takes says nothing about one, so
-// that streams and upgraded connections count as in progress and change no score.
+// off is a failure of the endpoint. How long a body takes says nothing about one, in
+// either direction, so that uploads, streams and upgraded connections count as in
+// progress and change no score. A body that a client sends wrongly or too slowly is no
+// failure of anybody.
 //
 // An endpoint that fails five times in a row, or clearly more often than the others,
 // is ejected: nothing is sent to it for 3 seconds, and longer the next time, but a
-// tenth of the endpoints at most, or one, are out at a time. One that is new or comes back gets a tenth of
-// its share at first, and all of it after 10 seconds. If fewer than half of the
+// tenth of the endpoints at most, or one, are out at a time. One that is new or comes
+// back gets a tenth of its share at first, and all of it after 10 seconds. The keys of
+// [ByKey] move to it one by one meanwhile. A level or a zone that comes back as a whole
+// gets a tenth of its capacity too, while others can serve. If fewer than half of the
 // endpoints of a level are usable and no other level can serve, all are picked from.
 // [Outlier] and [Options] have the numbers.
 //

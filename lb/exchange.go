@@ -1,10 +1,8 @@
 package lb
 
 import (
-	"io"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/uprung/uprung"
@@ -15,14 +13,16 @@ import (
 
 // exchange is a request on its way to an endpoint and back.
 type exchange struct {
-	b       *Balancer
-	request *http.Request
-	body    *requestBody // of the request; nil if it has none
-	group   *group
-	node    *node
-	token   pick.Token
-	random  uint64
-	now     time.Duration // of the choice
+	b         *Balancer
+	request   *http.Request
+	uploading *upload // of the request's body; nil if it has none
+	conns     *conns  // to the endpoint; nil over a base that has its own
+	group     *group
+	node      *node
+	token     pick.Token
+	random    uint64
+	hash      uint64        // of the key, or a random number too
+	now       time.Duration // of the choice, or when the body was sent
 
 	// What the filter of the choice goes by.
 	tried  []string
@@ -44,6 +44,12 @@ func (e *exchange) choose(p *preference) error {
 		return err
 	}
 	e.random = b.random()
+	e.hash = e.random
+	if keyOf := b.o.Key; keyOf != nil {
+		if k, ok := keyOf(e.request); ok {
+			e.hash = shard.Hash(k)
+		}
+	}
 	attempt := uprung.AttemptOf(ctx)
 	if attempt != nil {
 		e.tried = attempt.Tried()
@@ -104,12 +110,7 @@ func (e *exchange) pick(s *snapshot) bool {
 // pickFrom chooses among the endpoints of a group.
 func (e *exchange) pickFrom(g *group) bool {
 	e.group = g
-	r := pick.Request{Now: e.now, Random: e.random, Hash: e.random}
-	if keyOf := e.b.o.Key; keyOf != nil {
-		if k, ok := keyOf(e.request); ok {
-			r.Hash = shard.Hash(k)
-		}
-	}
+	r := pick.Request{Now: e.now, Random: e.random, Hash: e.hash}
 	if e.tried != nil || !e.warmed || e.b.o.Eligible != nil {
 		r.Filter = e
 	}
@@ -142,9 +143,10 @@ func (e *exchange) Refuses(endpoint int) bool {
 		return true
 	}
 	if !e.warmed {
-		// Another random number for each endpoint, that policies do not draw.
-		random := e.random ^ levelStream
-		if share := n.share(e.now, e.b.o.SlowStart); share < 1 && fraction(mix(random+uint64(endpoint+1)*phi)) >= share {
+		// Another random number for each endpoint, that policies do not draw. One key has
+		// the same at each request: once its endpoint is warm enough, it stays there.
+		share := e.group.share(n, e.now, e.b.o.SlowStart)
+		if share < 1 && fraction(mix(e.hash^n.hash^levelStream)) >= share {
 			return true
 		}
 	}
@@ -154,38 +156,36 @@ func (e *exchange) Refuses(endpoint int) bool {
 // fraction maps a random number to [0, 1).
 func fraction(random uint64) float64 { return float64(random>>11) / (1 << 53) }
 
-// failed ends an exchange that has no response.
-func (e *exchange) failed(err error) {
+// failed ends an exchange that has no response, and returns why it has none.
+func (e *exchange) failed(err error) error {
+	e.sent()
 	now := e.b.now()
 	outcome := uprung.ErrorOutcome(e.request.Context(), err, now-e.now, e.b.o.Patience)
-	if e.body != nil && e.body.failed.Load() {
-		outcome = uprung.Ignored // what was to be sent could not be read
+	if u := e.uploading; u != nil {
+		err = u.explain(err)
+		if u.lost() {
+			outcome = uprung.Ignored
+		}
 	}
 	e.end(now, outcome)
+	return err
 }
 
-// requestBody notes that it could not be read.
-type requestBody struct {
-	io.ReadCloser
-	failed atomic.Bool
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF { // an error that wraps it is none of a complete body
-		b.failed.Store(true)
-	}
-	return n, err
-}
+// sent says that nothing is waited for any longer, and returns whether anything was: if
+// not, the body of the request was still being sent.
+func (e *exchange) sent() bool { return e.uploading == nil || e.uploading.finish() }
 
 // answered notes that the headers are here, and watches the body to its end.
 func (e *exchange) answered(resp *http.Response) {
+	sent := e.sent()
 	now := e.b.now()
 	e.status = uprung.ResponseOutcome(resp.StatusCode, resp.Header)
 	e.whole = resp.ContentLength >= 0 && resp.StatusCode != http.StatusSwitchingProtocols
-	e.token = e.group.picker.Answered(e.token, now, e.status)
-	if e.b.o.Outlier.Slower > 0 && e.status == uprung.Success {
-		e.node.outlier.answered(now - e.now)
+	if sent { // otherwise it has no response time
+		e.token = e.group.picker.Answered(e.token, now, e.status)
+		if e.b.o.Outlier.Slower > 0 && e.status == uprung.Success {
+			e.node.outlier.answered(now - e.now)
+		}
 	}
 	httpx.ObserveBody(e.request.Context(), resp, e)
 }
@@ -213,5 +213,8 @@ func (e *exchange) end(now time.Duration, outcome uprung.Outcome) {
 	e.b.ended[outcome].Add(1)
 	if o := &e.b.o.Outlier; o.watches() && e.node.outlier.ended(outcome, o.Consecutive) {
 		e.b.failedInRow(e.node, now)
+	}
+	if e.conns != nil {
+		e.conns.released()
 	}
 }

@@ -67,6 +67,7 @@ type fleet struct {
 	network memnet.Network
 	addrs   []string
 	servers []*http.Server
+	prepare func(*http.Server) // before it starts; nil prepares nothing
 }
 
 // newFleet starts a server for each handler. They end with the test.
@@ -83,6 +84,9 @@ func newFleet(tb testing.TB, handlers ...http.Handler) *fleet {
 func (f *fleet) add(tb testing.TB, handler http.Handler) string {
 	l := f.network.Listen()
 	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
+	if f.prepare != nil {
+		f.prepare(s)
+	}
 	go func() { _ = s.Serve(l) }() // ends with Close
 	tb.Cleanup(func() { _ = s.Close() })
 	f.addrs, f.servers = append(f.addrs, l.Addr().String()), append(f.servers, s)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/shard"
 )
 
 // node is an endpoint as the resolver describes it, with what is known of it.
@@ -17,6 +18,7 @@ type node struct {
 // endpoint with its ID and address, whatever else is said of it, and longer while
 // requests are in progress.
 type known struct {
+	hash    uint64 // of the ID
 	outlier record
 
 	inFlight atomic.Int64
@@ -29,11 +31,12 @@ type known struct {
 
 	up    bool // as of the last snapshot; guarded by Balancer.mu
 	drawn bool // there has been a snapshot with it; guarded by Balancer.mu
+	added bool // its last slow start is the first; guarded by Balancer.mu
 }
 
 // newKnown returns what is known of an endpoint of which nothing is.
-func newKnown() *known {
-	k := new(known)
+func newKnown(id string) *known {
+	k := &known{hash: shard.Hash(id)}
 	k.warmFrom.Store(never)
 	return k
 }

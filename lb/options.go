@@ -57,8 +57,11 @@ type Options struct {
 	PanicThreshold float64
 
 	// SlowStart is how long an endpoint that is new, or usable again, takes to get
-	// its whole share, which rises from a tenth in proportion to time. Zero means
-	// 10s, negative none.
+	// its whole share, which rises from a tenth in proportion to time: that of an
+	// endpoint of its level and zone which is furthest. A level or a zone whose
+	// endpoints come back leaves to the next what they are not up to yet. There is no
+	// slow start where none but new endpoints are usable. Zero means 10s, negative
+	// none; it is at most 24h.
 	SlowStart time.Duration
 
 	// Zone is where this process is. Requests go to endpoints of the same zone, as
@@ -94,14 +97,22 @@ type Options struct {
 }
 
 // ByKey returns the policy that sends a request to the endpoint to which its key
-// belongs, by a table of package shard. Nil means a ring of default settings. Set
-// Options.Key too, and Bound in what it returns, if no endpoint is to have too much:
+// belongs, by a table of package shard. Nil means a ring of default settings, where
+// weights of all sizes are taken in proportion: large ones are halved until a ring of
+// that many points is of moderate size. Set Options.Key too, and Bound in what it
+// returns, if no endpoint is to have too much:
 //
 //	policy := lb.ByKey(nil)
 //	policy.Bound = 1.25
+//
+// An endpoint that is new or comes back takes over its keys one after the other during
+// its slow start; none goes back and forth.
 func ByKey(table func(nodes []shard.Node) (shard.Table, error)) pick.Hashed {
 	if table == nil {
-		table = func(nodes []shard.Node) (shard.Table, error) { return shard.NewRing(nodes, nil) }
+		table = func(nodes []shard.Node) (shard.Table, error) {
+			halve(nodes)
+			return shard.NewRing(nodes, nil)
+		}
 	}
 	return pick.Hashed{Table: func(endpoints []pick.Endpoint) (pick.Table, error) {
 		nodes := make([]shard.Node, len(endpoints))
@@ -110,6 +121,33 @@ func ByKey(table func(nodes []shard.Node) (shard.Table, error)) pick.Hashed {
 		}
 		return table(nodes)
 	}}
+}
+
+// ringWeight bounds the sum of the weights in a ring, where each is some hundred points.
+// It is more where there are more endpoints.
+const ringWeight = 1 << 12
+
+// halve halves the weights of nodes until their sum is bounded. It is by powers of two
+// and not by the sum itself, so that keys stay where they are as endpoints come and go,
+// but for the rare time that it takes one halving more or less.
+func halve(nodes []shard.Node) {
+	most := max(ringWeight, 4*len(nodes))
+	halved := func(weight, times int) int {
+		weight = max(weight, 1)
+		return max(1, (weight+1<<times>>1)>>times)
+	}
+	for times := 0; ; times++ {
+		sum := 0
+		for _, n := range nodes {
+			sum += halved(n.Weight, times)
+		}
+		if sum <= most {
+			for i := range nodes {
+				nodes[i].Weight = halved(nodes[i].Weight, times)
+			}
+			return
+		}
+	}
 }
 
 // overprovisioned is how much more than its share of the load a level or a zone is
@@ -148,6 +186,9 @@ func (o Options) complete() (Options, []uprung.Setting, error) {
 		if d.value < 0 {
 			bad("%s is %v, want >= 0", d.name, d.value)
 		}
+	}
+	if o.SlowStart > longest {
+		bad("SlowStart is %v, want at most %v, or less than 0 for none", o.SlowStart, longest)
 	}
 	if !(o.PanicThreshold <= 1) {
 		bad("PanicThreshold is %v, want at most 1", o.PanicThreshold)
@@ -220,7 +261,7 @@ type Outlier struct {
 	MaxEjected float64
 }
 
-// longest is more than an interval or an ejection can sensibly be.
+// longest is more than an interval, an ejection or a slow start can sensibly be.
 const longest = 24 * time.Hour
 
 // complete returns the settings with all defaults in place.

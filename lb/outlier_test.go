@@ -1,6 +1,8 @@
 package lb
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -40,6 +42,8 @@ func TestDeviants(t *testing.T) {
 	}{
 		{"all well", Outlier{}, rates(0, 0, 0, 0, 0, 0), nil},
 		{"all failing alike", Outlier{}, rates(50, 50, 50, 50, 50), nil},
+		{"one failure of one", Outlier{}, rates(0, 0, 1, 0, 0, 0, 0, 0, 0, 0), nil},
+		{"as few endpoints as can be", Outlier{}, rates(90, 0, 0, 0, 0), []deviant{{0, lowSuccessRate}}},
 		{"one is worse", Outlier{}, rates(1, 0, 2, 40, 1, 0), []deviant{{3, lowSuccessRate}}},
 		{"too few endpoints", Outlier{}, rates(1, 0, 2, 40), nil},
 		{"fewer endpoints do", Outlier{MinEndpoints: 4, Deviations: 1.5}, rates(1, 0, 2, 40), []deviant{{3, lowSuccessRate}}},
@@ -226,4 +230,40 @@ func TestMostEjected(t *testing.T) {
 			t.Errorf("share %v of %d: %d, want %d", row.share, row.n, got, row.want)
 		}
 	}
+}
+
+// What was in progress when an endpoint was ejected is no reason to eject it again.
+func TestFailuresFromBeforeAnEjection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := mustNew(t, Addrs("a:80", "b:80"), &Options{Policy: pick.RoundRobin{}, SlowStart: -1})
+		one := func() *exchange {
+			for {
+				e := &exchange{b: b, request: httptest.NewRequest(http.MethodGet, "/", nil)}
+				if err := e.choose(nil); err != nil {
+					t.Fatal(err)
+				}
+				if e.node.ID == "a:80" {
+					return e
+				}
+				e.end(b.now(), uprung.Success)
+			}
+		}
+		var before []*exchange
+		for range 9 {
+			before = append(before, one())
+		}
+		for _, e := range before {
+			e.end(b.now(), uprung.Failure)
+		}
+		if s := b.Stats(); !s.of(t, "a:80").Ejected || s.EjectedFailures != 1 {
+			t.Fatalf("stats are %+v, want one ejection", s)
+		}
+		time.Sleep(4 * time.Second)
+		choices(t, b, 1, uprung.Success)
+		one().end(b.now(), uprung.Failure)
+		if s := b.Stats(); s.of(t, "a:80").Ejected || s.EjectedFailures != 1 {
+			t.Errorf("stats are %+v, want no other ejection by the first failure since", s)
+		}
+	})
 }

@@ -35,6 +35,14 @@ type ProxyOptions struct {
 	// its default.
 	Base http.RoundTripper
 
+	// Wrap puts round trippers around the balancer, such as retries, for which each
+	// attempt is another choice of an endpoint (package retry):
+	//
+	//	Wrap: retries.Transport
+	//
+	// Nil wraps nothing.
+	Wrap func(balancer http.RoundTripper) http.RoundTripper
+
 	// Affinity sends a client's requests to one endpoint. Nil means that it does not.
 	Affinity *Affinity
 
@@ -79,7 +87,7 @@ type Proxy struct {
 	affinity *affinity
 	proxy    httputil.ReverseProxy
 
-	noEndpoint, limited, tooSlow, tooLarge, notProxied, bad *httpx.Problem
+	noEndpoint, limited, tooSlow, tooLarge, notProxied, notRead, notSent, bad *httpx.Problem
 }
 
 // Proxy returns a handler that passes requests on to the endpoints of b. Nil options
@@ -115,13 +123,21 @@ func (b *Balancer) Proxy(o *ProxyOptions) (*Proxy, error) {
 	p.notProxied = prepare(http.StatusBadRequest, "Neither tunnels nor targets of this form are passed on.")
 	p.tooSlow = prepare(http.StatusGatewayTimeout, "The server did not answer in time.")
 	p.tooLarge = prepare(http.StatusRequestEntityTooLarge, "")
+	p.notRead = prepare(http.StatusBadRequest, "The body of the request could not be read.")
+	p.notSent = prepare(http.StatusRequestTimeout, "The body of the request did not come in time.")
 	p.bad = prepare(http.StatusBadGateway, "The server did not answer.")
+	transport := b.Transport(p.o.Base)
+	if p.o.Wrap != nil {
+		if transport = p.o.Wrap(transport); transport == nil {
+			errs = append(errs, errors.New("lb: ProxyOptions.Wrap returns nil, want a round tripper"))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	p.proxy = httputil.ReverseProxy{
 		Rewrite:        p.rewrite,
-		Transport:      b.Transport(p.o.Base),
+		Transport:      transport,
 		FlushInterval:  p.o.FlushInterval,
 		BufferPool:     &buffers{},
 		ErrorHandler:   p.failed,
@@ -156,13 +172,20 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // CloseIdleConnections closes the connections to endpoints that are not in use.
 func (p *Proxy) CloseIdleConnections() {
-	p.proxy.Transport.(interface{ CloseIdleConnections() }).CloseIdleConnections()
+	if t, ok := p.proxy.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
 }
 
-// Layer describes the balancer. A chain that is read back ends here, where it leaves
-// the process.
+// UnwrapTransport returns the round tripper that requests are sent through: what Wrap
+// returned, or the balancer. A chain that is read back ([uprung.Explain]) goes on there.
+func (p *Proxy) UnwrapTransport() http.RoundTripper { return p.proxy.Transport }
+
+// proxyKind is the kind of layer of a Proxy, below which is the balancer.
+const proxyKind uprung.Kind = "proxy"
+
+// Layer describes the proxy and its effective settings.
 func (p *Proxy) Layer() uprung.Layer {
-	l := p.balancer.Layer()
 	target, affinity := "none", "none"
 	if p.o.Target != nil {
 		target = p.o.Target.Redacted()
@@ -170,13 +193,12 @@ func (p *Proxy) Layer() uprung.Layer {
 	if p.affinity != nil {
 		affinity = "cookie " + p.affinity.o.Cookie
 	}
-	l.Settings = append(l.Settings,
-		uprung.Setting{Name: "Target", Value: target, Default: p.o.Target == nil},
-		uprung.Setting{Name: "Affinity", Value: affinity, Default: p.affinity == nil},
-		uprung.Setting{Name: "TrustForwarded", Value: option.Function(p.o.TrustForwarded != nil, "none"), Default: p.o.TrustForwarded == nil},
-		uprung.Setting{Name: "Refused", Value: option.Function(p.o.Refused != nil, "problem document"), Default: p.o.Refused == nil},
-	)
-	return l
+	return uprung.Layer{Kind: proxyKind, Name: p.balancer.o.Name, Settings: []uprung.Setting{
+		{Name: "Target", Value: target, Default: p.o.Target == nil},
+		{Name: "Affinity", Value: affinity, Default: p.affinity == nil},
+		{Name: "TrustForwarded", Value: option.Function(p.o.TrustForwarded != nil, "none"), Default: p.o.TrustForwarded == nil},
+		{Name: "Refused", Value: option.Function(p.o.Refused != nil, "problem document"), Default: p.o.Refused == nil},
+	}}
 }
 
 // rewrite makes the request that is sent of the one that came in. Connections are
@@ -235,23 +257,31 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 const statusClientClosedRequest = 499
 
 // Refuse answers a request with the status and the problem document (RFC 9457) that
-// are the default: 503 and Retry-After for a rejection, 429 for that of a rate limit, 504 where time ran out, 413
-// where the body is larger than an [http.MaxBytesReader] before it allows, and 502
-// for any other error.
+// are the default: 503 and Retry-After for a rejection, 429 for that of a rate limit,
+// 504 where the answer did not come in time, and 502 for any other error of an endpoint.
+// If it is the body of the request that could not be read, that is 413 where it is
+// larger than an [http.MaxBytesReader] before it allows, 408 where it did not come in
+// time, and 400 otherwise.
 func (p *Proxy) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	rejection, rejected := errors.AsType[*uprung.Rejection](err)
 	timeout, timed := errors.AsType[net.Error](err)
+	timed = timed && timeout.Timeout()
 	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	_, unreadable := errors.AsType[*bodyError](err)
 	switch {
 	case rejected && rejection.Kind == uprung.KindRateLimit:
 		p.limited.Write(w, r, max(rejection.RetryAfter, 0))
 	case rejected:
 		p.noEndpoint.Write(w, r, max(rejection.RetryAfter, 0))
-	case errors.Is(r.Context().Err(), context.Canceled):
-		w.WriteHeader(statusClientClosedRequest)
 	case tooLarge:
 		p.tooLarge.Write(w, r, 0)
-	case errors.Is(err, context.DeadlineExceeded), timed && timeout.Timeout():
+	case unreadable && timed: // which ends the context too
+		p.notSent.Write(w, r, 0)
+	case errors.Is(r.Context().Err(), context.Canceled):
+		w.WriteHeader(statusClientClosedRequest)
+	case unreadable:
+		p.notRead.Write(w, r, 0)
+	case timed, errors.Is(err, context.DeadlineExceeded):
 		p.tooSlow.Write(w, r, 0)
 	default:
 		p.bad.Write(w, r, 0)

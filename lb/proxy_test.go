@@ -63,6 +63,7 @@ func TestProxyErrors(t *testing.T) {
 		{ProxyOptions{Affinity: &Affinity{Cookie: "a b"}}, `Affinity.Cookie is "a b"`},
 		{ProxyOptions{Affinity: &Affinity{Secret: []byte("short")}}, "Affinity.Secret is 5 bytes long, want 16"},
 		{ProxyOptions{Affinity: &Affinity{MaxAge: -1}}, "Affinity.MaxAge is -1ns"},
+		{ProxyOptions{Wrap: func(http.RoundTripper) http.RoundTripper { return nil }}, "Wrap returns nil, want a round tripper"},
 	} {
 		if _, err := b.Proxy(&tt.o); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret@") {
 			t.Errorf("error is %v, want one with %q", err, tt.want)
@@ -260,6 +261,7 @@ func TestProxyStatus(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: &net.DNSError{IsTimeout: true}}, http.StatusGatewayTimeout, ""},
 		{&http.MaxBytesError{Limit: 1}, http.StatusRequestEntityTooLarge, ""},
 		{&uprung.Rejection{Reason: errors.New("open"), RetryAfter: 3 * time.Second}, http.StatusServiceUnavailable, "3"},
+		{&uprung.Rejection{Kind: uprung.KindRateLimit, Reason: errors.New("limited"), RetryAfter: time.Second}, http.StatusTooManyRequests, "1"},
 	} {
 		w := httptest.NewRecorder()
 		p := mustProxy(t, mustNew(t, Addrs("a:80"), nil), &ProxyOptions{Base: failing(tt.err)})
@@ -288,14 +290,25 @@ func TestProxyStatus(t *testing.T) {
 	}
 }
 
-// A chain that is read back says that it ends in the proxy.
-func TestProxyLayer(t *testing.T) {
+// A chain that is read back goes on through what is around the balancer, and ends where
+// requests leave the process.
+func TestProxyIsExplained(t *testing.T) {
 	t.Parallel()
-	got := uprung.Explain(mustProxy(t, mustNew(t, Addrs("a:80"), nil), &ProxyOptions{Target: parse(t, "https://orders/"), Affinity: &Affinity{}}))
-	for _, want := range []string{`balance "default"`, "https://orders/", "cookie lb", "unknown below"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("explanation lacks %q:\n%s", want, got)
+	wrap := uprung.NamedTransport(uprung.Layer{Kind: uprung.KindRetry, Name: "twice"}, func(base http.RoundTripper) http.RoundTripper { return base })
+	p := mustProxy(t, mustNew(t, Addrs("a:80"), nil), &ProxyOptions{Target: parse(t, "https://orders/"), Affinity: &Affinity{}, Wrap: wrap})
+	got := uprung.Explain(p)
+	at := -1
+	for _, want := range []string{
+		`proxy "default"`, "https://orders/", "cookie lb", `retry "twice"`, `balance "default"`, "pick.AgeEWMA", "unknown below balance \"default\": *http.Transport\n",
+	} {
+		i := strings.Index(got, want)
+		if i <= at {
+			t.Errorf("explanation lacks %q, or not in its place:\n%s", want, got)
 		}
+		at = i
+	}
+	if err := uprung.Vet(p).Err(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -399,7 +412,7 @@ func TestProxyLeavesNothing(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 		c.CloseIdleConnections()
-		p.proxy.Transport.(*transport).CloseIdleConnections()
+		p.CloseIdleConnections()
 	})
 }
 

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -33,7 +34,7 @@ type place struct {
 // draw makes a snapshot of nodes, which are sorted by ID. Pickers take over what
 // those of prev know.
 func (b *Balancer) draw(nodes []*node, prev *snapshot, now time.Duration) (*snapshot, error) {
-	s := &snapshot{nodes: nodes, until: b.until(nodes)}
+	s := &snapshot{nodes: nodes}
 	if b.monitor != nil {
 		s.view = b.monitor.View()
 	}
@@ -54,7 +55,6 @@ func (b *Balancer) draw(nodes []*node, prev *snapshot, now time.Duration) (*snap
 	}
 	slices.Sort(priorities)
 	sum := 0.0
-	capacities := make(map[int]float64)
 	shares := make(map[int]float64) // of usable endpoints
 	for _, p := range slices.Compact(priorities) {
 		all, usable := 0, 0
@@ -65,19 +65,13 @@ func (b *Balancer) draw(nodes []*node, prev *snapshot, now time.Duration) (*snap
 				}
 			}
 		}
-		capacities[p], shares[p] = capacity(usable, all), float64(usable)/float64(all)
-		sum += capacities[p]
+		shares[p] = float64(usable) / float64(all)
+		sum += capacity(float64(usable), float64(all))
 	}
-	upTo, whole := 0.0, min(sum, 1)
 	for _, p := range slices.Compact(priorities) {
 		panics := sum < 1 && shares[p] < b.o.PanicThreshold
 		s.panicking = s.panicking || panics
-		if whole > 0 {
-			upTo += min(capacities[p]/whole, 1-upTo)
-		} else {
-			upTo = 1 // nothing is usable anywhere
-		}
-		l := level{upTo: upTo}
+		l := level{}
 		for _, own := range []bool{true, false} {
 			at := place{p, own}
 			g, err := b.group(members[at], up, panics, prev.group(at))
@@ -94,12 +88,36 @@ func (b *Balancer) draw(nodes []*node, prev *snapshot, now time.Duration) (*snap
 			if l.own.load = prev.load(p); l.own.load == nil {
 				l.own.load = new(load)
 			}
-			l.stay = capacity(l.own.usable, len(l.own.nodes))
 		}
 		s.levels = append(s.levels, l)
 	}
 	b.warm(s, up, prev, now)
+	s.spread(now, b.o.SlowStart)
+	s.until = b.until(s, now)
 	return s, nil
+}
+
+// spread gives to levels, and to zones in them, what their usable endpoints can bear,
+// as far as those have got in a slow start. The caller holds Balancer.mu.
+func (s *snapshot) spread(now, window time.Duration) {
+	bear := make([]float64, len(s.levels))
+	sum := 0.0
+	for i := range s.levels {
+		l := &s.levels[i]
+		own, other := l.own.strength(now, window), l.other.strength(now, window)
+		l.stay = own.capacity()
+		bear[i] = own.and(other).capacity()
+		sum += bear[i]
+	}
+	upTo, whole := 0.0, min(sum, 1)
+	for i := range s.levels {
+		if whole > 0 {
+			upTo += min(bear[i]/whole, 1-upTo)
+		} else {
+			upTo = 1 // nothing is usable anywhere
+		}
+		s.levels[i].upTo = upTo
+	}
 }
 
 // group makes a group of nodes, or nil if there are none.
@@ -127,7 +145,9 @@ func (b *Balancer) group(nodes []*node, up map[*node]bool, all bool, prev *group
 }
 
 // warm begins the slow start of endpoints that were not there before, or were not
-// usable. If those are all, there is nobody to go slower than.
+// usable. If those are all, there is nobody to go slower than. Those of a group are
+// compared with each other: where all are as cold, none has less than the others, but
+// the group has (see spread).
 func (b *Balancer) warm(s *snapshot, up map[*node]bool, prev *snapshot, now time.Duration) {
 	stays := false
 	for _, n := range s.nodes {
@@ -140,9 +160,23 @@ func (b *Balancer) warm(s *snapshot, up map[*node]bool, prev *snapshot, now time
 			} else {
 				n.warmFrom.Store(never)
 			}
+			n.added = !n.drawn
 		}
 		n.up, n.drawn = up[n], true
 		s.warm = max(s.warm, time.Duration(n.warmFrom.Load())+b.o.SlowStart)
+	}
+	for i := range s.levels {
+		for _, g := range []*group{s.levels[i].own, s.levels[i].other} {
+			if g == nil {
+				continue
+			}
+			g.warmest = math.MaxInt64
+			for j, n := range g.nodes {
+				if !g.down[j] {
+					g.warmest = min(g.warmest, time.Duration(n.warmFrom.Load()))
+				}
+			}
+		}
 	}
 }
 

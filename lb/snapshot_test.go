@@ -7,6 +7,8 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/health"
 	"github.com/uprung/uprung/lb/pick"
+	"github.com/uprung/uprung/shard"
 )
 
 // choices lets a balancer choose n times, at one instant, and returns how often each
@@ -254,6 +257,222 @@ func TestSlowStartOfAll(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whichever endpoint of whichever level is new, it gets its share of the level.
+func TestSlowStartInAnyPlace(t *testing.T) {
+	t.Parallel()
+	for _, added := range []string{"a0-0:80", "n0-5:80", "z0-9:80", "a1-0:80", "z1-9:80"} {
+		t.Run(added, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				// Of level 0, one of four is usable.
+				endpoints := slices.Concat(zoned(0, "n", 4), zoned(1, "n", 4))
+				r := &changing{endpoints: endpoints}
+				b := mustNew(t, r, &Options{Policy: pick.RoundRobin{}, Refresh: time.Hour, Seed: 3, Probe: health.ProberFunc(func(_ context.Context, addr string) error {
+					if strings.HasPrefix(addr, "n0-") && addr != "n0-3:80" {
+						return errors.New("down")
+					}
+					return nil
+				})})
+				start(t, b)
+				time.Sleep(time.Minute)
+				choices(t, b, 1, uprung.Success)
+				level := int(added[1] - '0')
+				r.set(nil, append(endpoints, Endpoint{Addr: added, Priority: level})...)
+				if err := b.resolve(t.Context(), false); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(3 * time.Second)
+				got := choices(t, b, 20_000, uprung.Success)
+				// Its share is 0.3 of one of those that are usable in its level.
+				mates := []float64{1, 4}[level]
+				of := 0
+				for id, n := range got {
+					if int(id[1]-'0') == level {
+						of += n
+					}
+				}
+				want := float64(of) * 0.3 / (mates + 0.3)
+				if n := float64(got[added]); n < 0.75*want || n > 1.3*want {
+					t.Errorf("got %v of the %d requests of its level, want about %.0f", n, of, want)
+				}
+			})
+		})
+	}
+}
+
+// A level whose endpoints come back is not overrun while another can serve, and takes
+// over as they get warm; and one that gets more endpoints gives nothing away.
+func TestSlowStartOfALevel(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		endpoints := slices.Concat(zoned(0, "n", 2), zoned(1, "s", 2))
+		r := &changing{endpoints: endpoints}
+		b := mustNew(t, r, &Options{Refresh: time.Hour, Seed: 1, Probe: health.ProberFunc(func(_ context.Context, addr string) error {
+			if down.Load() && addr[0] == 'n' {
+				return errors.New("down")
+			}
+			return nil
+		})})
+		start(t, b)
+		time.Sleep(10 * time.Second)
+		if got := share(choices(t, b, 1000, uprung.Success), "n"); got != 1 {
+			t.Errorf("level 0 got %v of all, want all", got)
+		}
+		down.Store(true)
+		time.Sleep(time.Minute)
+		if got := share(choices(t, b, 1000, uprung.Success), "n"); got != 0 {
+			t.Errorf("level 0 got %v while it is down, want nothing", got)
+		}
+		down.Store(false)
+		for v := b.monitor.View(); !v.Usable("n0-0:80") || !v.Usable("n0-1:80"); v = b.monitor.View() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		back := time.Now() // both, as far as requests can tell
+		for _, row := range []struct {
+			after time.Duration
+			want  float64
+		}{{0, 0.1}, {time.Second, 0.1}, {3 * time.Second, 0.3}, {5 * time.Second, 0.5}, {8 * time.Second, 1}, {20 * time.Second, 1}} {
+			time.Sleep(time.Until(back.Add(row.after)))
+			choices(t, b, 1, uprung.Success)
+			got, want := choices(t, b, 10_000, uprung.Success), min(1, overprovisioned*row.want)
+			if got := share(got, "n"); math.Abs(got-want) > 0.1 {
+				t.Errorf("after %v level 0 got %v of all, want about %v", row.after, got, want)
+			}
+			if a, b := got["n0-0:80"], got["n0-1:80"]; a < b/2 || b < a/2 {
+				t.Errorf("after %v its endpoints got %d and %d, want about as many, as they are as cold", row.after, a, b)
+			}
+		}
+		r.set(nil, append(endpoints, zoned(0, "m", 8)...)...)
+		if err := b.resolve(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		if got := choices(t, b, 10_000, uprung.Success); share(got, "s") != 0 {
+			t.Errorf("picked %v, want none of level 1 because level 0 has new endpoints", got)
+		}
+	})
+}
+
+// The endpoints of the own zone come back: the others help until they are warm.
+func TestSlowStartOfAZone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		b := mustNew(t, Static(slices.Concat(zoned(0, "n", 2), zoned(0, "s", 2))), &Options{
+			Zone: "n", Refresh: time.Hour, Seed: 1, Probe: health.ProberFunc(func(_ context.Context, addr string) error {
+				if down.Load() && addr[0] == 'n' {
+					return errors.New("down")
+				}
+				return nil
+			}),
+		})
+		start(t, b)
+		time.Sleep(10 * time.Second)
+		down.Store(true)
+		time.Sleep(time.Minute)
+		choices(t, b, 1, uprung.Success)
+		down.Store(false)
+		for v := b.monitor.View(); !v.Usable("n0-0:80") || !v.Usable("n0-1:80"); v = b.monitor.View() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if got := share(choices(t, b, 10_000, uprung.Success), "n"); math.Abs(got-0.14) > 0.05 {
+			t.Errorf("the own zone got %v of all at first, want about 0.14", got)
+		}
+		time.Sleep(10 * time.Second)
+		choices(t, b, 1, uprung.Success)
+		if got := share(choices(t, b, 1000, uprung.Success), "n"); got != 1 {
+			t.Errorf("the own zone got %v of all in the end, want all", got)
+		}
+	})
+}
+
+// A key moves once at most during the slow start of the endpoint that takes it over.
+func TestKeysMoveOnceDuringASlowStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &changing{endpoints: zoned(0, "n", 9)}
+		b := mustNew(t, r, &Options{Policy: ByKey(nil), Key: func(r *http.Request) (string, bool) { return r.Header.Get("User"), true }})
+		at := func(user int) string {
+			e := &exchange{b: b, request: &http.Request{Header: http.Header{"User": {fmt.Sprint(user)}}}}
+			if err := e.choose(nil); err != nil {
+				t.Fatal(err)
+			}
+			e.end(b.now(), uprung.Success)
+			return e.node.ID
+		}
+		const users = 1000
+		var home [users]string
+		for i := range home {
+			home[i] = at(i)
+		}
+		r.set(nil, append(zoned(0, "n", 9), Endpoint{Addr: "a:80"})...) // the first by ID
+		if err := b.resolve(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		moved := make(map[int]int)
+		for step := range 12 {
+			here := 0
+			for i := range home {
+				for range 3 {
+					switch got := at(i); {
+					case got == home[i]:
+					case got == "a:80":
+						moved[i]++
+						home[i] = got
+					default:
+						t.Fatalf("user %d moved from %s to %s", i, home[i], got)
+					}
+				}
+				if home[i] == "a:80" {
+					here++
+				}
+			}
+			if most := int(150 * warmth(time.Duration(step)*time.Second, 10*time.Second)); here > most {
+				t.Errorf("after %ds the new endpoint has %d of %d keys, want %d at most", step, here, users, most)
+			}
+			time.Sleep(time.Second)
+		}
+		if len(moved) < 50 {
+			t.Errorf("%d keys have moved in the end, want about 100", len(moved))
+		}
+		for i, times := range moved {
+			if times > 1 {
+				t.Errorf("user %d moved %d times", i, times)
+			}
+		}
+	})
+}
+
+// Weights of the size of SRV records make a ring of moderate size, in proportion.
+func TestByKeyTakesLargeWeights(t *testing.T) {
+	t.Parallel()
+	b := mustNew(t, Static{
+		{Addr: "a:80", Weight: 65535}, {Addr: "b:80", Weight: 65534}, {Addr: "c:80", Weight: 21845}, {Addr: "d:80"},
+	}, &Options{Policy: ByKey(nil), Seed: 1})
+	got := choices(t, b, 30_000, uprung.Success)
+	for id, want := range map[string]float64{"a:80": 3.0 / 7, "b:80": 3.0 / 7, "c:80": 1.0 / 7, "d:80": 0} {
+		if part := float64(got[id]) / 30_000; math.Abs(part-want) > 0.02 {
+			t.Errorf("%s got %.3f of all, want %.3f", id, part, want)
+		}
+	}
+	for _, row := range []struct{ weights, want []int }{
+		{[]int{0, 1, 100, 3000}, []int{1, 1, 100, 3000}},
+		{[]int{1, 2, 3, 4095, 1}, []int{1, 1, 2, 2048, 1}},
+		{[]int{65535, 1}, []int{2048, 1}},
+	} {
+		nodes := make([]shard.Node, len(row.weights))
+		for i, w := range row.weights {
+			nodes[i].Weight = w
+		}
+		halve(nodes)
+		for i, n := range nodes {
+			if n.Weight != row.want[i] {
+				t.Errorf("%v: weight %d became %d, want %d", row.weights, row.weights[i], n.Weight, row.want[i])
+			}
+		}
+	}
 }
 
 func TestWarmth(t *testing.T) {

@@ -22,7 +22,8 @@ const maxClient = 1 << 20
 // Clients take turns through shuffled lists of all endpoints (as in Beyer et al.: Site
 // Reliability Engineering, chapter 20, but with lists that follow one another without
 // a gap): clients 0 to n-1 together give each endpoint as many clients as any other,
-// or one more.
+// or one more. When an endpoint comes or goes, clients get others for many of theirs:
+// it is for endpoints that change rarely.
 //
 // It is a [Watcher] if r is one.
 func NewSubset(r Resolver, client, size int) (Resolver, error) {
@@ -80,8 +81,11 @@ func subset(hashes []uint64, client, size int) []int {
 	if size >= n {
 		return shuffled(hashes, 0)
 	}
-	round, order, at := uint64(0), shuffled(hashes, 0), 0
-	for c := 0; ; c++ {
+	// Each time that a number of clients have taken whole rounds, it begins anew.
+	first := client - client%(n/gcd(n, size))
+	round := uint64(first) * uint64(size) / uint64(n)
+	order, at := shuffled(hashes, round), 0
+	for c := first; ; c++ {
 		if left := n - at; left >= size {
 			if c == client {
 				return order[at : at+size]
@@ -99,6 +103,13 @@ func subset(hashes []uint64, client, size int) []int {
 		}
 		order = next
 	}
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // front moves elements that are not among others to the first k places of order.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/uprung/uprung/shard"
 )
@@ -36,6 +37,53 @@ func TestTrap23SubsetsAreEven(t *testing.T) {
 		if most, least := slices.Max(counts), slices.Min(counts); most-least > 1 {
 			t.Errorf("%+v: endpoints have %d to %d clients, want as many or one more", tt, least, most)
 		}
+	}
+}
+
+// walked is subset by walking through all clients from the first one on.
+func walked(hashes []uint64, client, size int) []int {
+	left, round := shuffled(hashes, 0), uint64(0)
+	for ; ; client-- {
+		some := left[:min(size, len(left))]
+		left = left[len(some):]
+		if missing := size - len(some); missing > 0 {
+			round++
+			left = shuffled(hashes, round)
+			front(left, missing, some)
+			some, left = slices.Concat(some, left[:missing]), left[missing:]
+		}
+		if client == 0 {
+			return some
+		}
+	}
+}
+
+func TestSubsetAgainstModel(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ endpoints, size int }{{12, 4}, {12, 5}, {13, 5}, {10, 9}, {9, 6}, {7, 1}} {
+		hashes := make([]uint64, tt.endpoints)
+		for i := range hashes {
+			hashes[i] = shard.Hash(fmt.Sprint(i))
+		}
+		for client := range 50 {
+			if got, want := subset(hashes, client, tt.size), walked(hashes, client, tt.size); !slices.Equal(got, want) {
+				t.Errorf("%+v: client %d has %v, want %v", tt, client, got, want)
+			}
+		}
+	}
+}
+
+// The last of a million clients need not walk past all others.
+func TestSubsetIsQuick(t *testing.T) {
+	t.Parallel()
+	hashes := make([]uint64, 1000)
+	for i := range hashes {
+		hashes[i] = shard.Hash(fmt.Sprint(i))
+	}
+	began := time.Now()
+	subset(hashes, maxClient, 400)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("a subset took %v, want far less than 1s", took)
 	}
 }
 

@@ -27,8 +27,11 @@ import (
 //
 // A request for which there is no endpoint is refused with a [*uprung.Rejection] that
 // matches [ErrNoEndpoint]; its body is closed then. Errors of base are returned as
-// they are. An endpoint's part in a request ends when its body has been read or
-// closed, or the request's context ends.
+// they are, with that of the request's body if there is one. An endpoint's part in a
+// request ends when the body of its response has been read or closed, or the request's
+// context ends. Its response time, and the age of a request that it has not answered,
+// begin when the request's body has been read to its end: what sends that slowly, or an
+// endpoint that takes it in slowly, changes no score.
 //
 // Call it once for each base, not for each request.
 func (b *Balancer) Transport(base http.RoundTripper) http.RoundTripper {
@@ -59,7 +62,33 @@ type transport struct {
 // pools are the clones of base for the endpoints of a snapshot.
 type pools struct {
 	of    *snapshot
-	nodes map[*known]*http.Transport
+	nodes map[*known]*conns
+}
+
+// conns are the connections to an endpoint: a clone of base.
+type conns struct {
+	*http.Transport
+	gone atomic.Bool // the endpoint
+}
+
+// lingers is how long the last stream of a connection may take at most until it is over
+// for net/http too, after its reader has seen the end.
+const lingers = time.Second
+
+// leave closes the connections to an endpoint that is gone: those without a request at
+// once, and the others when these are over.
+func (c *conns) leave() {
+	c.gone.Store(true)
+	c.released()
+}
+
+// released says that a request is over. For HTTP/1 it would be enough to close idle
+// connections once. One of HTTP/2 that has a stream then stays.
+func (c *conns) released() {
+	if c.gone.Load() {
+		c.CloseIdleConnections()
+		time.AfterFunc(lingers, c.CloseIdleConnections)
+	}
 }
 
 // Unwrap returns the round tripper below.
@@ -94,6 +123,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	returned := false
 	defer func() {
 		if !returned { // a panic, which goes on
+			e.sent()
 			e.end(e.b.now(), uprung.Failure)
 		}
 	}()
@@ -103,8 +133,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	returned = true
 	if err != nil {
-		e.failed(err)
-		return nil, err
+		return nil, e.failed(err)
 	}
 	resp.Request = r // and not a copy, by which a redirect would be resolved
 	e.answered(resp)
@@ -117,9 +146,7 @@ var errNoResponse = errors.New("lb: the base returned neither a response nor an 
 func (t *transport) send(e *exchange) (*http.Response, error) {
 	r := e.request
 	if r.Body != nil && r.Body != http.NoBody {
-		e.body = &requestBody{ReadCloser: r.Body}
-		r = r.WithContext(r.Context()) // a copy
-		r.Body = e.body
+		r = e.upload(r)
 	}
 	name := e.node.Host
 	if t.cloned == nil {
@@ -138,11 +165,12 @@ func (t *transport) send(e *exchange) (*http.Response, error) {
 		out.URL.Host, out.Host = name, ""
 		r = out
 	}
-	return t.pool(e.node).RoundTrip(r)
+	e.conns = t.conns(e.node)
+	return e.conns.RoundTrip(r)
 }
 
-// pool returns the clone of base for an endpoint.
-func (t *transport) pool(n *node) *http.Transport {
+// conns returns the connections to an endpoint.
+func (t *transport) conns(n *node) *conns {
 	p := t.pools.Load()
 	if p == nil || p.of != t.balancer.state.Load() {
 		p = t.renew()
@@ -153,7 +181,7 @@ func (t *transport) pool(n *node) *http.Transport {
 	// The endpoint was chosen, and is gone: this request is the last.
 	clone := t.clone(n)
 	clone.DisableKeepAlives = true
-	return clone
+	return &conns{Transport: clone}
 }
 
 // renew makes the pools for the endpoints of now, and closes those of the ones that
@@ -165,20 +193,20 @@ func (t *transport) renew() *pools {
 	if before != nil && before.of == s {
 		return before
 	}
-	p := &pools{of: s, nodes: make(map[*known]*http.Transport, len(s.nodes))}
+	p := &pools{of: s, nodes: make(map[*known]*conns, len(s.nodes))}
 	for _, n := range s.nodes {
 		if before != nil {
 			p.nodes[n.known] = before.nodes[n.known]
 		}
 		if p.nodes[n.known] == nil {
-			p.nodes[n.known] = t.clone(n)
+			p.nodes[n.known] = &conns{Transport: t.clone(n)}
 		}
 	}
 	t.pools.Store(p)
 	if before != nil {
 		for n, clone := range before.nodes {
 			if p.nodes[n] == nil {
-				clone.CloseIdleConnections() // and those that become idle later
+				clone.leave()
 			}
 		}
 	}

@@ -28,6 +28,60 @@ type group struct {
 	picker pick.Picker
 	usable int
 	load   *load // of the own zone; nil elsewhere
+	// warmest is when the slow start began of the endpoint that is furthest in its own,
+	// or never.
+	warmest time.Duration
+}
+
+// share returns the part of its requests that an endpoint should get at an instant,
+// relative to the one that is furthest in a slow start.
+func (g *group) share(n *node, now, window time.Duration) float64 {
+	return n.share(now, window) / warmth(now-g.warmest, window)
+}
+
+// strength is how much endpoints can bear, in shares of one.
+type strength struct {
+	usable float64
+	// old are all that have been there before, usable or not, and added the others,
+	// which nobody has relied on yet.
+	old   int
+	added float64 // as far as they have got
+	news  int     // how many they are
+}
+
+// strength returns that of a group, which may be nil.
+func (g *group) strength(now, window time.Duration) strength {
+	var s strength
+	if g == nil {
+		return s
+	}
+	for _, n := range g.nodes {
+		share := 1.0
+		if n.up {
+			share = n.share(now, window)
+			s.usable += share
+		}
+		if n.added && share < 1 {
+			s.added += share
+			s.news++
+		} else {
+			s.old++
+		}
+	}
+	return s
+}
+
+func (s strength) and(t strength) strength {
+	return strength{usable: s.usable + t.usable, old: s.old + t.old, added: s.added + t.added, news: s.news + t.news}
+}
+
+// capacity returns which part of its share of the load a set of endpoints can bear.
+// Those which were added take nothing away from what the others could bear.
+func (s strength) capacity() float64 {
+	if s.old == 0 {
+		return capacity(s.usable, float64(s.news))
+	}
+	return capacity(s.usable, float64(s.old)+s.added)
 }
 
 // load is how much the endpoints of a zone have to do. It outlives snapshots.
@@ -89,9 +143,9 @@ func (l *level) leaves(now time.Duration, inFlight int, random float64) bool {
 }
 
 // capacity returns which part of its share of the load a set of endpoints can bear.
-func capacity(usable, all int) float64 {
+func capacity(usable, all float64) float64 {
 	if all == 0 {
 		return 0
 	}
-	return min(1, overprovisioned*float64(usable)/float64(all))
+	return min(1, overprovisioned*usable/all)
 }
