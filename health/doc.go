@@ -115,7 +115,10 @@
 //	      targetValue: "1"
 //
 // With a target of 1 for each replica, as many are run as desired says; the same
-// holds for an external metric of a HorizontalPodAutoscaler with averageValue: 1.
+// holds for an external metric of a HorizontalPodAutoscaler with averageValue: 1. The
+// program must know for that how many replicas there are (ScaleOptions.Replicas). Where
+// only the autoscaler does, let it read the saturation, by metricType: Value,
+// valueLocation: saturation and, as targetValue, what would be ScaleOptions.Target.
 //
 // # References
 //

@@ -3,9 +3,11 @@ package health
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,7 +26,8 @@ type HTTPOptions struct {
 	Path string
 	// Scheme is http or https. Zero means http.
 	Scheme string
-	// Host is the Host header to send. Zero means the address that is probed.
+	// Host is the Host header to send, and over https the name that TLS asks for and
+	// verifies, unless Client is set. Zero means the address that is probed.
 	Host string
 	// MinStatus and MaxStatus bound the status codes of a server that works, within
 	// 200 to 399. Zero means 200 and 299.
@@ -88,11 +91,23 @@ func NewHTTP(o *HTTPOptions) (Prober, error) {
 	}
 	if o.Client == nil {
 		p.o.Client = &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true},
+			Transport: &http.Transport{
+				DisableKeepAlives: true,
+				TLSClientConfig:   &tls.Config{ServerName: hostname(p.o.Host)},
+				ForceAttemptHTTP2: true, // which a TLSClientConfig would switch off
+			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
 	return p, nil
+}
+
+// hostname returns a host without its port.
+func hostname(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]") // IPv6 without a port
 }
 
 // Probe sends one request and reads the answer.

@@ -2,11 +2,14 @@ package health
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -211,5 +214,32 @@ func TestTCPProbeOverTheLoopback(t *testing.T) {
 	_ = l.Close()
 	if err := (TCP{}).Probe(t.Context(), l.Addr().String()); err == nil {
 		t.Error("no error though nobody listens")
+	}
+}
+
+// A server is spoken to over TLS by the name that it has in HTTP. Its certificate is not
+// trusted here, which is known after it was asked for.
+func TestHTTPProbeAsksForItsHostOverTLS(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{"orders.example": "orders.example", "orders.example:8443": "orders.example", "": "", "[2001:db8::1]:443": ""} {
+		asked := make(chan string, 1)
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			asked <- hello.ServerName
+			return nil, nil
+		}}
+		server.StartTLS()
+		p, err := NewHTTP(&HTTPOptions{Scheme: "https", Host: host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Probe(t.Context(), server.Listener.Addr().String()); err == nil {
+			t.Errorf("host %q: a certificate that nobody signed is trusted", host)
+		}
+		if got := <-asked; got != want {
+			t.Errorf("host %q: TLS asked for %q, want %q", host, got, want)
+		}
+		server.Close()
 	}
 }

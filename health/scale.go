@@ -52,7 +52,10 @@ type ScaleOptions struct {
 	// for the time until more replicas have started. Zero means [DefaultScaleTarget].
 	Target float64
 	// Replicas returns how many replicas share the load now. It is called for each
-	// answer. Nil means 1.
+	// answer. Nil means that this is not known: then neither is how many are wanted,
+	// which is null in answers, and only the saturation tells anything, to an
+	// autoscaler that counts the replicas itself. To take one for all of a fleet would
+	// shrink it.
 	Replicas func() int
 	// Min is the least number of replicas to ask for. Zero means 1; a negative value
 	// means none at all.
@@ -125,13 +128,14 @@ func NewScale(sources []ScaleSource, o *ScaleOptions) (*Scale, error) {
 
 // ScaleStats are what a [Scale] says at this moment.
 type ScaleStats struct {
-	// Current is the number of replicas now.
+	// Current is the number of replicas now, 0 without ScaleOptions.Replicas.
 	Current int
 	// Saturation is the highest of all sources, NaN if none knows.
 	Saturation float64
 	// Target is the saturation aimed at.
 	Target float64
-	// Desired is the number of replicas that the load wants.
+	// Desired is the number of replicas that the load wants, 0 without
+	// ScaleOptions.Replicas.
 	Desired int
 	// Source is the name of the source with the highest saturation, the first of
 	// several, or empty if none knows.
@@ -146,10 +150,7 @@ func (s *Scale) Stats() ScaleStats {
 
 // read returns what follows from the sources, and their saturations.
 func (s *Scale) read() (ScaleStats, []float64) {
-	stats := ScaleStats{Current: 1, Saturation: math.NaN(), Target: s.o.Target}
-	if s.o.Replicas != nil {
-		stats.Current = min(max(s.o.Replicas(), 0), maxReplicas)
-	}
+	stats := ScaleStats{Saturation: math.NaN(), Target: s.o.Target}
 	all := make([]float64, len(s.sources))
 	for i, source := range s.sources {
 		all[i] = min(max(source.Saturator.Saturation(), 0), 1) // which NaN passes
@@ -157,7 +158,10 @@ func (s *Scale) read() (ScaleStats, []float64) {
 			stats.Saturation, stats.Source = all[i], source.Name
 		}
 	}
-	stats.Desired = min(max(desired(stats.Current, stats.Saturation, stats.Target), s.o.Min), s.o.Max)
+	if s.o.Replicas != nil {
+		stats.Current = min(max(s.o.Replicas(), 0), maxReplicas)
+		stats.Desired = min(max(desired(stats.Current, stats.Saturation, stats.Target), s.o.Min), s.o.Max)
+	}
 	return stats, all
 }
 
@@ -174,21 +178,25 @@ func desired(current int, saturation, target float64) int {
 
 // scaleDocument is the answer of a Scale.
 type scaleDocument struct {
-	Current    int      `json:"current"`
-	Saturation *float64 `json:"saturation"` // null if it is not known
+	Current    *int     `json:"current"` // null if it is not known, as the next is
+	Saturation *float64 `json:"saturation"`
 	Target     float64  `json:"target"`
-	Desired    int      `json:"desired"`
+	Desired    *int     `json:"desired"` // null if Current is
 	Source     string   `json:"source"`
 }
 
-// ServeHTTP answers with Stats as a JSON object of current, saturation (null if no
-// source knows), target, desired and source.
+// ServeHTTP answers with Stats as a JSON object of current, saturation, target, desired
+// and source. The saturation is null if no source knows, and current and desired are
+// without ScaleOptions.Replicas.
 func (s *Scale) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !readOnly(w, r) {
 		return
 	}
 	stats := s.Stats()
-	d := scaleDocument{Current: stats.Current, Target: stats.Target, Desired: stats.Desired, Source: stats.Source}
+	d := scaleDocument{Target: stats.Target, Source: stats.Source}
+	if s.o.Replicas != nil {
+		d.Current, d.Desired = &stats.Current, &stats.Desired
+	}
 	if !math.IsNaN(stats.Saturation) {
 		d.Saturation = &stats.Saturation
 	}
@@ -201,15 +209,18 @@ func (s *Scale) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Metrics yields the saturation of each source, NaN if it is not known, and the
-// numbers of replicas. It makes a Scale an [uprung.Source].
+// numbers of replicas if those are. It makes a Scale an [uprung.Source].
 func (s *Scale) Metrics(yield func(uprung.Metric) bool) {
 	stats, all := s.read()
 	scale := uprung.Label{Name: "scale", Value: s.o.Name}
-	metrics := []uprung.Metric{
-		{Name: "uprung_health_current_replicas", Type: uprung.Gauge, Labels: []uprung.Label{scale}, Value: float64(stats.Current),
-			Help: "Replicas that share the load now."},
-		{Name: "uprung_health_desired_replicas", Type: uprung.Gauge, Labels: []uprung.Label{scale}, Value: float64(stats.Desired),
-			Help: "Replicas that the load wants."},
+	var metrics []uprung.Metric
+	if s.o.Replicas != nil {
+		metrics = []uprung.Metric{
+			{Name: "uprung_health_current_replicas", Type: uprung.Gauge, Labels: []uprung.Label{scale}, Value: float64(stats.Current),
+				Help: "Replicas that share the load now."},
+			{Name: "uprung_health_desired_replicas", Type: uprung.Gauge, Labels: []uprung.Label{scale}, Value: float64(stats.Desired),
+				Help: "Replicas that the load wants."},
+		}
 	}
 	for i, source := range s.sources {
 		metrics = append(metrics, uprung.Metric{

@@ -114,13 +114,16 @@ func TestDesiredHasNoFloatSurprise(t *testing.T) {
 func TestScaleAnswers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		value float64
-		want  string
+		replicas func() int
+		value    float64
+		want     string
 	}{
-		{0.9, `{"current":1,"saturation":0.9,"target":0.7,"desired":2,"source":"a"}`},
-		{math.NaN(), `{"current":1,"saturation":null,"target":0.7,"desired":1,"source":""}`},
+		{func() int { return 4 }, 0.9, `{"current":4,"saturation":0.9,"target":0.7,"desired":6,"source":"a"}`},
+		{func() int { return 4 }, math.NaN(), `{"current":4,"saturation":null,"target":0.7,"desired":4,"source":""}`},
+		// Nobody is told to shrink a fleet of unknown size to one replica, or two.
+		{nil, 0.9, `{"current":null,"saturation":0.9,"target":0.7,"desired":null,"source":"a"}`},
 	} {
-		s := newScale(t, nil, tt.value)
+		s := newScale(t, &ScaleOptions{Replicas: tt.replicas}, tt.value)
 		w := ask(s, http.MethodGet, "text/html")
 		if w.Code != 200 || w.Body.String() != tt.want+"\n" || !json.Valid(w.Body.Bytes()) {
 			t.Errorf("%d %s, want %s", w.Code, w.Body, tt.want)

@@ -143,6 +143,7 @@ func TestScaleMetrics(t *testing.T) {
 		"uprung_health_saturation_ratio scale=s source=a": 0.9,
 		"uprung_health_saturation_ratio scale=s source=b": 0.2,
 	})
+	compare(t, newScale(t, nil, 0.9), map[string]float64{"uprung_health_saturation_ratio scale=default source=a": 0.9})
 	s = newScale(t, nil, math.NaN())
 	if got := metrics(s)["uprung_health_saturation_ratio scale=default source=a"]; !math.IsNaN(got) {
 		t.Errorf("a saturation that is not known is %v, want NaN", got)
