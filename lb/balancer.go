@@ -189,7 +189,6 @@ func (b *Balancer) update(endpoints []Endpoint) error {
 	now, prev := b.now(), b.state.Load()
 	all := make(map[string]*node, len(endpoints))
 	nodes := make([]*node, len(endpoints))
-	targets := make([]health.Target, len(endpoints))
 	came, went := 0, 0
 	for i, e := range endpoints {
 		n := b.nodes[e.ID]
@@ -203,23 +202,23 @@ func (b *Balancer) update(endpoints []Endpoint) error {
 			n = &node{e, n.known}
 		}
 		nodes[i], all[e.ID] = n, n
-		targets[i] = health.Target{ID: e.ID, Addr: e.Addr}
 	}
 	for id := range b.nodes {
 		if all[id] == nil {
 			went++
 		}
 	}
-	if b.monitor != nil {
-		if err := b.monitor.SetTargets(targets); err != nil {
-			return fmt.Errorf("lb: %w", err)
-		}
+	if err := b.probe(nodes); err != nil {
+		return fmt.Errorf("lb: %w", err)
 	}
 	if prev == nil {
 		b.nextSweep = now + b.o.Outlier.Interval
 	}
 	next, err := b.draw(nodes, prev, now)
 	if err != nil {
+		if prev != nil {
+			err = errors.Join(err, b.probe(prev.nodes)) // which stay in use
+		}
 		return fmt.Errorf("lb: %w", err)
 	}
 	b.nodes = all
@@ -228,6 +227,18 @@ func (b *Balancer) update(endpoints []Endpoint) error {
 		b.log(slog.LevelInfo, "endpoints changed", slog.Int("endpoints", len(nodes)), slog.Int("came", came), slog.Int("went", went))
 	}
 	return nil
+}
+
+// probe has nodes probed, and no others, if Options say so.
+func (b *Balancer) probe(nodes []*node) error {
+	if b.monitor == nil {
+		return nil
+	}
+	targets := make([]health.Target, len(nodes))
+	for i, n := range nodes {
+		targets[i] = health.Target{ID: n.ID, Addr: n.Addr}
+	}
+	return b.monitor.SetTargets(targets)
 }
 
 // ready returns what to choose from, and waits for it the first time.

@@ -517,3 +517,43 @@ func TestPolicyThatFailsLater(t *testing.T) {
 		}
 	})
 }
+
+// Endpoints that the policy does not take are not in use, and those that are go on being
+// probed.
+func TestRefusedEndpointsAreNotProbed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		var mu sync.Mutex
+		probed := map[string]bool{}
+		r := &changing{endpoints: Addrs("old:80")}
+		b := mustNew(t, r, &Options{
+			Policy: fickle{&broken}, Refresh: time.Hour,
+			Probe: health.ProberFunc(func(_ context.Context, addr string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				probed[addr] = true
+				return nil
+			}),
+		})
+		start(t, b)
+		time.Sleep(10 * time.Second)
+		broken.Store(true)
+		r.set(nil, Addrs("new:80")...)
+		if err := b.resolve(t.Context(), false); err == nil {
+			t.Error("endpoints that the policy refuses were taken over")
+		}
+		mu.Lock()
+		clear(probed)
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		if !probed["old:80"] || probed["new:80"] {
+			t.Errorf("probed were %v, want the old endpoint alone", probed)
+		}
+		if got := choices(t, b, 10, uprung.Success); got["old:80"] != 10 {
+			t.Errorf("picked %v, want the old endpoint", got)
+		}
+	})
+}

@@ -342,7 +342,8 @@ func TestTrap21DoneExactlyOnce(t *testing.T) {
 	})
 }
 
-func TestTransportPanics(t *testing.T) {
+// A panic ends a request too, and goes on.
+func TestTrap21Panic(t *testing.T) {
 	t.Parallel()
 	b := mustNew(t, Addrs("a:80"), nil)
 	rt := b.Transport(roundTripper(func(*http.Request) (*http.Response, error) { panic("oops") }))

@@ -78,6 +78,9 @@ func (b *Balancer) foundAlone(ctx context.Context, endpoints []Endpoint, err err
 		return ctx.Err()
 	}
 	defer func() { <-b.resolving }()
+	if ctx.Err() != nil {
+		return ctx.Err() // Run has ended as far as anybody can tell
+	}
 	return b.found(ctx, endpoints, err)
 }
 

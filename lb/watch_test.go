@@ -216,3 +216,23 @@ func TestWatchSubset(t *testing.T) {
 		t.Error("a subset of what does not change is a Watcher")
 	}
 }
+
+// What a watch tells when its context has ended comes too late.
+func TestWatchThatTellsTooLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 { // a choice by chance would do it half the times
+			b := mustNew(t, watched{Addrs("a:80"), func(ctx context.Context, update func([]Endpoint, error)) error {
+				update(Addrs("a:80"), nil)
+				<-ctx.Done()
+				update(Addrs("late:80"), nil)
+				return ctx.Err()
+			}}, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := b.Run(ctx); err != nil || ids(b) != "a:80" {
+				t.Fatalf("Run returned %v and left %s, want nil and a:80", err, ids(b))
+			}
+			cancel()
+		}
+	})
+}
