@@ -42,6 +42,21 @@ func page(t *testing.T, h http.Handler) string {
 	return w.Body.String()
 }
 
+// forgetful is a checkpoint that keeps nothing.
+type forgetful struct{}
+
+func (forgetful) Load(context.Context) ([]byte, error) { return nil, nil }
+func (forgetful) Save(context.Context, []byte) error   { return nil }
+
+// mover moves nothing.
+func mover(t *testing.T) *shard.Mover {
+	t.Helper()
+	before := uprung.Must(shard.NewSlots([]shard.Node{{ID: "a"}}, nil))
+	after := uprung.Must(shard.NewSlots([]shard.Node{{ID: "b"}}, nil))
+	copyNothing := func(context.Context, shard.Pass) (int, error) { return 0, nil }
+	return uprung.Must(shard.NewMover(t.Context(), uprung.Must(shard.NewPlan(before, after)), copyNothing, forgetful{}, nil))
+}
+
 func TestEveryMetricIsLintClean(t *testing.T) {
 	t.Parallel()
 	upstreams := uprung.Must(shard.NewMap([]shard.Entry[http.Handler]{{Node: shard.Node{ID: "a"}, Value: http.NotFoundHandler()}}, nil))
@@ -50,6 +65,7 @@ func TestEveryMetricIsLintClean(t *testing.T) {
 		upstreams,
 		uprung.Must(shard.NewHandler(upstreams, key.Route(), nil)),
 		uprung.Must(shard.NewBounded(upstreams.Table(), nil)),
+		mover(t),
 		uprung.Must(lb.New(lb.Addrs("a:80"), &lb.Options{Name: "orders", Probe: health.TCP{}})),
 		uprung.Must(retry.New(nil)),
 		uprung.Must(deadline.New(time.Second, nil)),
