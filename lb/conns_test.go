@@ -154,16 +154,11 @@ func TestResponseHasTheRequestAsItWas(t *testing.T) {
 func TestUpgradedConnectionRunsOutOfTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			conn, rw, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
+		f := newFleet(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if conn := takeOver(t, w); conn != nil {
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
 			}
-			_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-			_ = rw.Flush()
-			_, _ = io.Copy(io.Discard, conn)
-			_ = conn.Close()
 		}))
 		c, b := f.client(t, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/health"
 	"github.com/uprung/uprung/key"
 	"github.com/uprung/uprung/lb"
+	"github.com/uprung/uprung/retry"
 )
 
 // A reverse proxy in front of one server. Clients stay with the server that answered
@@ -39,6 +41,42 @@ func ExampleBalancer_Proxy() {
 	proxy.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/42", nil))
 	fmt.Println(w.Code, w.Body, len(w.Result().Cookies()))
 	// Output: 200 /v1/42 for 192.0.2.1 1
+}
+
+// A reverse proxy that tries again elsewhere what one of two servers cannot answer.
+func ExampleBalancer_Proxy_retries() {
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	defer broken.Close()
+	well := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "42") }))
+	defer well.Close()
+	balancer, err := lb.New(lb.Addrs(strings.TrimPrefix(broken.URL, "http://"), strings.TrimPrefix(well.URL, "http://")), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	retries, err := retry.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	proxy, err := balancer.Proxy(&lb.ProxyOptions{Wrap: retries.Transport})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	for range 3 {
+		w := httptest.NewRecorder()
+		proxy.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		fmt.Println(w.Code, w.Body)
+	}
+	for _, layer := range uprung.Layers(proxy) {
+		fmt.Println(layer)
+	}
+	// Output:
+	// 200 42
+	// 200 42
+	// 200 42
+	// proxy "default"
+	// retry "default"
+	// balance "default"
 }
 
 // The addresses of a name, asked for again every ten seconds, and probed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -146,4 +147,16 @@ func (s Stats) of(tb testing.TB, id string) EndpointStats {
 	}
 	tb.Fatalf("no endpoint %q in %+v", id, s.Endpoints)
 	return EndpointStats{}
+}
+
+// takeOver takes over the connection of a request, as a server that changes protocols.
+func takeOver(tb testing.TB, w http.ResponseWriter) net.Conn {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		tb.Error(err)
+		return nil
+	}
+	_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	_ = rw.Flush()
+	return conn
 }

@@ -189,13 +189,10 @@ func TestClientsLeaveUpgradedConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			conn, rw, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
+			conn := takeOver(t, w)
+			if conn == nil {
 				return
 			}
-			_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-			_ = rw.Flush()
 			go func() { // ends with the connection
 				for {
 					if _, err := io.WriteString(conn, "tick"); err != nil {
