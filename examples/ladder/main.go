@@ -47,6 +47,7 @@ func rungs() []*ladder.Rung {
 		limit(),
 		balance(),
 		failure(),
+		retried(),
 		sharded(),
 	}
 }
@@ -103,7 +104,7 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 	c := &command{}
 	flags := flag.NewFlagSet("ladder", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // run prints the error, and usage the help
-	flags.DurationVar(&c.Duration, "duration", 30*time.Second, "`time` for all rungs together")
+	flags.DurationVar(&c.Duration, "duration", 40*time.Second, "`time` for all rungs together")
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of the traffic")
 	flags.StringVar(&c.json, "json", "", "write the figures to this `file`")
 	flags.BoolVar(&c.check, "check", false, "fail if a rung breaks a promise")
