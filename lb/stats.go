@@ -37,7 +37,8 @@ type EndpointStats struct {
 	// Ejected is true while it is taken out, and EjectedFor how much longer.
 	Ejected    bool
 	EjectedFor time.Duration
-	// Share is the part of its requests that it gets during a slow start, else 1.
+	// Share is how far it has got in a slow start: from a tenth of its share of the
+	// requests to all of it, which is 1.
 	Share float64
 	// InFlight is the number of requests in progress, including bodies that are
 	// still being read and connections that were upgraded.

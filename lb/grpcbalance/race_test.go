@@ -25,7 +25,7 @@ import (
 // back.
 func TestStress(t *testing.T) {
 	b := registered(t, &Options{
-		Outlier:  Outlier{Ejection: 20 * time.Millisecond, MaxEjected: 0.5},
+		Outlier:  Outlier{Consecutive: 2, Ejection: 20 * time.Millisecond, MaxEjected: 0.5},
 		Eligible: func(string) bool { return rand.IntN(10) > 0 },
 	})
 	t.Parallel()
@@ -55,8 +55,13 @@ func TestStress(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := grpc_health_v1.NewHealthClient(conn)
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	began := time.Now()
+	complete := func() bool { // everything has happened
+		s := b.Stats()
+		return s.Successes > 0 && s.Failures > 0 && s.Ejections > 0
+	}
 	var running sync.WaitGroup
 	for range 4 {
 		running.Go(func() {
@@ -83,12 +88,15 @@ func TestStress(t *testing.T) {
 			r.UpdateState(resolver.State{Endpoints: some[:1+rand.IntN(servers)]})
 			for range b.Metrics {
 			}
+			if time.Since(began) > 500*time.Millisecond && complete() {
+				cancel()
+			}
 			time.Sleep(5 * time.Millisecond)
 		}
 	})
 	running.Wait()
-	if s := b.Stats(); s.Successes == 0 || s.Failures == 0 || s.Ejections == 0 {
-		t.Errorf("figures are %+v, want calls that succeed and fail, and endpoints that are ejected", s)
+	if !complete() {
+		t.Errorf("figures are %+v, want calls that succeed and fail, and endpoints that are ejected", b.Stats())
 	}
 	_ = conn.Close()
 	if s := b.Stats(); s.InFlight != 0 || s.Channels != 0 {

@@ -16,10 +16,12 @@ import (
 //
 // The age sees a stalled endpoint while its requests are still out, before any
 // timeout; and a failure counts as a very slow answer, of an endpoint that is as busy
-// as any other, so that one that fails fast attracts nothing. Averages rise in steps of
-// at least a tenth and sink with a time constant of a second. An endpoint that is not
-// asked is forgiven with a time constant of ten, so that it is tried again; one that is
-// new gets one request at first.
+// as any other, so that one that fails fast attracts nothing. A request that was given
+// up, such as one that its hedge has outrun, counts as an answer if it has waited for
+// longer than the average: it would have taken longer still. Averages rise in steps of at
+// least a tenth and sink with a time constant of a second. An endpoint that is not asked
+// is forgiven with a time constant of ten, so that it is tried again; one that is new
+// gets one request at first.
 //
 // It looks at response times, up to the headers, and at requests that wait for
 // them, never at how long a body takes: a stream that is open for an hour changes
@@ -258,13 +260,19 @@ func bad(outcome uprung.Outcome) bool {
 // one observation.
 func (p *ageEWMA) observe(c *ageCell, took, now time.Duration, outcome uprung.Outcome) {
 	rtt := max(float64(took), 1)
-	if outcome == uprung.Ignored {
-		return
+	before := math.Float64frombits(c.cost.Load())
+	cost, failing := math.Abs(before), before < 0
+	switch {
+	case outcome == uprung.Ignored:
+		// No longer than a failure: it may have been a stream.
+		if rtt = min(rtt, p.failure); cost == 0 || rtt <= cost {
+			return
+		}
+	case bad(outcome):
+		rtt, failing = max(rtt, p.failure), true
+	default:
+		failing = false
 	}
-	if bad(outcome) {
-		rtt = max(rtt, p.failure)
-	}
-	cost := math.Abs(math.Float64frombits(c.cost.Load()))
 	idle := float64(int64(now) - c.seen.Swap(int64(now)))
 	switch w := weight(idle); {
 	case cost == 0:
@@ -274,7 +282,7 @@ func (p *ageEWMA) observe(c *ageCell, took, now time.Duration, outcome uprung.Ou
 	default:
 		cost = cost*w + rtt*(1-w)
 	}
-	if bad(outcome) {
+	if failing {
 		cost = -cost
 	}
 	c.cost.Store(math.Float64bits(cost))

@@ -48,12 +48,14 @@ func busiest(models []model) (n int) {
 }
 
 func (m *model) observe(took, now time.Duration, outcome uprung.Outcome) {
-	rtt := float64(took)
-	if outcome == uprung.Ignored {
-		return
-	}
-	if outcome != uprung.Success {
-		rtt = max(rtt, float64(2*time.Second))
+	rtt, failure := float64(took), float64(2*time.Second)
+	switch outcome {
+	case uprung.Ignored:
+		if rtt = min(rtt, failure); m.cost == 0 || rtt <= m.cost {
+			return
+		}
+	case uprung.Failure, uprung.Overload:
+		rtt = max(rtt, failure)
 	}
 	w := math.Exp(-(now - m.seen).Seconds())
 	switch {
@@ -64,7 +66,10 @@ func (m *model) observe(took, now time.Duration, outcome uprung.Outcome) {
 	default:
 		m.cost = m.cost*w + rtt*(1-w)
 	}
-	m.seen, m.failed = now, outcome != uprung.Success
+	m.seen = now
+	if outcome != uprung.Ignored {
+		m.failed = outcome != uprung.Success
+	}
 }
 
 func TestAgeEWMAModel(t *testing.T) {
@@ -220,6 +225,60 @@ func TestTrap14StalledEndpoint(t *testing.T) {
 	w.run(rng, n, time.Second, 40*time.Second)
 	if got := w.most[7]; got > 8 {
 		t.Errorf("the stalled endpoint had %d requests out, want at most 8", got)
+	}
+}
+
+// Requests to a stalled endpoint that are given up before a timeout, since their hedges
+// are faster, do not go on one after the other.
+func TestStalledEndpointOfHedges(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	for seed := range uint64(3) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		w := world{picker: mustPicker(t, AgeEWMA{}, numbered(n), nil), serve: func(i int, now time.Duration) (time.Duration, uprung.Outcome) {
+			if i == 7 && now > 2*time.Second {
+				return 50 * time.Millisecond, uprung.Ignored
+			}
+			return time.Duration(rng.ExpFloat64() * float64(10*time.Millisecond)), uprung.Success
+		}}
+		const requests = 20_000
+		w.run(rng, n, time.Second, time.Second+requests*time.Millisecond)
+		if got, want := w.counts[7], requests/n/4; got > want {
+			t.Errorf("seed %d: the stalled endpoint got %d of %d requests, want at most %d", seed, got, requests, want)
+		}
+	}
+}
+
+func TestGivenUpRequest(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		first    uprung.Outcome // of an answer after 10 ms; Ignored is none
+		waited   time.Duration
+		min, max time.Duration // of the average after it
+		failing  bool
+	}{
+		{"for less than the average", uprung.Success, 9 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond, false},
+		{"for more", uprung.Success, 110 * time.Millisecond, 20 * time.Millisecond, 22 * time.Millisecond, false},
+		{"for an hour, as a stream", uprung.Success, time.Hour, time.Second, 2 * time.Second, false},
+		{"after a failure", uprung.Failure, time.Hour, 2 * time.Second, 2 * time.Second, true},
+		{"the first one", uprung.Ignored, time.Second, 0, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := mustPicker(t, AgeEWMA{}, numbered(1), nil).(*ageEWMA)
+			const answer = 10 * time.Millisecond
+			p.Done(p.Take(0, 0), answer, tt.first)
+			p.Done(p.Take(0, answer), answer+tt.waited, uprung.Ignored)
+			c := p.pool.cells[0]
+			got := c.at(time.Duration(c.seen.Load()), p.failure)
+			if c.cost.Load() == 0 {
+				got.cost = 0
+			}
+			if got.cost < float64(tt.min) || got.cost > float64(tt.max) || got.failing != tt.failing || c.waiting.Load() != 0 {
+				t.Errorf("it is %+v, want %v to %v, failing: %v", got, tt.min, tt.max, tt.failing)
+			}
+		})
 	}
 }
 
