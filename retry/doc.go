@@ -64,8 +64,11 @@
 // same budget, and are at most a twentieth of the requests.
 //
 // Nested layers. From the second on, attempts carry the header Uprung-Attempt with
-// their number, and a Retrier passes on what has it without repeating it: three
-// layers of three attempts are not 27 requests but, with their budgets, at most 1.4.
+// their number, and a Retrier passes on what has it without repeating it, behind any
+// number of proxies. What a service asks for in requests of its own is unmarked: there
+// the budgets bound the product, to 1.4 for three layers of three attempts at 20
+// requests a second, though not for the first few, as each layer has ten retries saved
+// up.
 //
 // A Retrier has one budget: use one for each service that is called. It starts no
 // goroutine but that of a hedge, which ends with its request.

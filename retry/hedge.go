@@ -40,7 +40,6 @@ func (c *call) hedge() (*http.Response, error) {
 	c.sent++
 	number := c.sent
 	if delay, known := r.times.quantile(begun, r.o.HedgeAt); known {
-		c.sent++
 		timer := time.AfterFunc(delay, func() { race.launch(number + 1) })
 		defer timer.Stop()
 	}
@@ -59,6 +58,9 @@ func (c *call) hedge() (*http.Response, error) {
 		case <-c.ctx.Done():
 		}
 		hedged, _ = race.settle(c.ctx.Err() != nil)
+	}
+	if race.running { // which nobody changes once it is settled
+		c.sent++
 	}
 	if good || hedged && race.won { // which the attempt would have exceeded
 		now := r.now()
@@ -106,8 +108,10 @@ func (r *race) settle(final bool) (hedged, pending bool) {
 func (r *race) launch(number int) {
 	c, retrier := r.c, r.c.t.retrier
 	r.mu.Lock()
-	r.running = !r.settled && retrier.mayHedge(c.request.URL.Host)
-	running := r.running
+	running := !r.settled && retrier.mayHedge(c.request.URL.Host)
+	if running {
+		r.running = true
+	}
 	r.mu.Unlock()
 	if !running {
 		return

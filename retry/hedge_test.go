@@ -99,6 +99,66 @@ func TestHedgeAndRetry(t *testing.T) {
 	})
 }
 
+// What counts is what was sent: a hedge that was not is no attempt.
+func TestHedgeThatIsNotSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			name  string
+			first step
+			spent bool // there is no budget for hedges
+		}{
+			{"the attempt fails first", step{status: 503}, false},
+			{"no budget", step{status: 503, after: time.Second}, true},
+		} {
+			s := &script{steps: []step{tt.first, {status: 200}}}
+			r := taught(t, 100*time.Millisecond)
+			if tt.spent {
+				for r.hedges.take(r.now()) {
+				}
+			}
+			if status, err := send(r.Transport(s), newRequest(t, "GET", "")); status != 200 || err != nil {
+				t.Errorf("%s: got %d, %v, want 200", tt.name, status, err)
+			}
+			if got := r.Stats(); got.Hedges != 0 || got.Retries != 1 || s.sent[1].attempt != "2" {
+				t.Errorf("%s: stats are %+v, the retry has number %q, want 2 and no hedge", tt.name, got, s.sent[1].attempt)
+			}
+		}
+	})
+}
+
+// Losers are cancelled and count neither as attempts that failed nor for the caller
+// (traps 11 and, of load balancers, 20).
+func TestTrap20HedgesAreCancelled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{steps: []step{{status: 200, after: time.Hour}, {status: 200, after: 10 * time.Millisecond}}}
+		var mu sync.Mutex
+		var causes []error
+		base := roundTripper(func(r *http.Request) (*http.Response, error) {
+			resp, err := s.RoundTrip(r)
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				causes = append(causes, context.Cause(r.Context()))
+			}
+			return resp, err
+		})
+		r := taught(t, 100*time.Millisecond)
+		start := time.Now()
+		if status, err := send(r.Transport(base), newRequest(t, "GET", "")); status != 200 || err != nil {
+			t.Errorf("got %d, %v, want 200", status, err)
+		}
+		synctest.Wait()
+		if took := time.Since(start); took > 200*time.Millisecond || len(causes) != 1 || !errors.Is(causes[0], errLost) || s.open() != 0 {
+			t.Errorf("after %v the losers ended with %v, %d bodies open, want one that lost", took, causes, s.open())
+		}
+		if got := r.Stats(); got.Exhausted+got.Unbudgeted+got.TooLate+got.NotRepeatable != 0 {
+			t.Errorf("stats are %+v, want no failure", got)
+		}
+	})
+}
+
 func TestTrap11NoHedgeOfWhatIsNotIdempotent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -264,11 +264,16 @@ func (c *call) try(number int, begin func(cancel context.CancelCauseFunc)) (*htt
 	if begin != nil {
 		begin(cancel)
 	}
+	var timer *time.Timer
 	if timeout := c.t.retrier.o.AttemptTimeout; timeout > 0 {
-		timer := time.AfterFunc(timeout, func() { cancel(uprung.ErrAttemptTimeout) })
-		defer timer.Stop() // the headers are what it is about
+		timer = time.AfterFunc(timeout, func() { cancel(uprung.ErrAttemptTimeout) })
+		defer timer.Stop() // of a panic
 	}
 	resp, err := c.t.base.RoundTrip(request)
+	if timer != nil && !timer.Stop() {
+		// It has fired, or is about to: then the body could not be read.
+		cancel(uprung.ErrAttemptTimeout)
+	}
 	if cause := context.Cause(ctx); errors.Is(cause, uprung.ErrAttemptTimeout) {
 		discard(resp)
 		return nil, cause

@@ -68,7 +68,7 @@ func (s *server) between() time.Duration {
 }
 
 // dial starts a server in memory and returns a client of it that is intercepted.
-func dial(t *testing.T, s *server, r *retry.Retrier, idempotent func(string) bool) grpc_health_v1.HealthClient {
+func dial(t *testing.T, s grpc_health_v1.HealthServer, r *retry.Retrier, idempotent func(string) bool) grpc_health_v1.HealthClient {
 	t.Helper()
 	l := memnet.Listen()
 	g := grpc.NewServer()
