@@ -11,7 +11,8 @@ import (
 
 var runs atomic.Int64
 
-// The failing server gets next to nothing, and with retries nobody sees that it fails.
+// The failing server gets next to nothing, with retries nobody sees that it fails, and a
+// call that hangs ends on both sides.
 func TestFailingServer(t *testing.T) {
 	name := fmt.Sprintf("orders-%d", runs.Add(1)) // a name is registered once
 	if err := grpcbalance.Register(name, nil); err != nil {
@@ -21,7 +22,14 @@ func TestFailingServer(t *testing.T) {
 	if err := run(&out, name); err != nil {
 		t.Fatal(err)
 	}
-	balanced, retried, _ := strings.Cut(out.String(), "\n\n")
+	tables := strings.Split(out.String(), "\n\n")
+	if len(tables) != 3 {
+		t.Fatalf("got\n%s", &out)
+	}
+	balanced, retried := tables[0], tables[1]
+	if got, want := tables[2], "a call that hangs: DeadlineExceeded, and 1 server was told so\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	for _, tt := range []struct {
 		table   string
 		retries bool
