@@ -34,7 +34,7 @@ const (
 	// fewErrors is a share of errors that is as good as none.
 	fewErrors = 0.001
 	// worse is by how much round robin is.
-	worse = 4
+	worse = 3
 	// tries is how often a plan is carried out on a machine that is too busy.
 	tries = 2
 )
