@@ -1,0 +1,599 @@
+package httpcache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/httpx"
+)
+
+// Middleware answers requests to next from the cache, a shared one: what is stored for
+// one client answers others. It is an [uprung.Middleware].
+func (c *Cache) Middleware(next http.Handler) http.Handler { return &handler{c: c, next: next} }
+
+type handler struct {
+	c    *Cache
+	next http.Handler
+}
+
+// Unwrap returns the handler whose responses are stored.
+func (h *handler) Unwrap() http.Handler { return h.next }
+
+// Layer describes the cache.
+func (h *handler) Layer() uprung.Layer {
+	l := h.c.Layer()
+	if !l.Has(uprung.SharedByAll) {
+		l.Facts = append(l.Facts, uprung.SharedByAll)
+	}
+	return l
+}
+
+// ServeHTTP answers a request.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := h.c
+	if c.Mode() == uprung.Off || passable(r) || c.o.Skip != nil && c.o.Skip(r) {
+		c.count.bypassed.Add(1)
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	switch {
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		if len(r.Header) < quick && c.Mode() == uprung.Enforce && h.quickHit(w, r) {
+			return
+		}
+		h.get(w, r)
+	case safeMethod(r.Method):
+		c.count.bypassed.Add(1)
+		h.next.ServeHTTP(w, r)
+	default:
+		h.unsafe(w, r)
+	}
+}
+
+// quick is the number of fields with which a request is looked at for a quick hit.
+const quick = 64
+
+// quickHit answers a request that asks for nothing special from a fresh response, without
+// an allocation.
+func (h *handler) quickHit(w http.ResponseWriter, r *http.Request) bool {
+	c := h.c
+	for _, name := range [...]string{
+		"Cache-Control", "Pragma", "Range", "If-None-Match", "If-Modified-Since", "If-Range", "X-Forwarded-Proto",
+	} {
+		if len(r.Header[name]) > 0 {
+			return false
+		}
+	}
+	if len(c.o.KeyFields) > 0 {
+		return false
+	}
+	var buf [256]byte
+	now := time.Now()
+	var e *Entry
+	for _, one := range c.store.get(c.appendKey(buf[:0], r, "")) {
+		if !one.partial && one.division == "" && one.valid() == current && selects(one.chosen, r.Header) && (e == nil || preferred(one, e)) {
+			e = one
+		}
+	}
+	if e == nil || e.policy.noCache || !e.fresh(now) {
+		return false
+	}
+	c.count.hits.Add(1)
+	e.used.Store(true)
+	dst := w.Header()
+	maps.Copy(dst, e.header)
+	aged := e.aged(now, c.o.Name)
+	dst["Age"], dst[cacheStatus] = aged.age, aged.status
+	w.WriteHeader(e.status)
+	if r.Method == http.MethodGet {
+		_ = e.body.writeRange(w, 0, e.body.length) // a client that has left needs no more
+	}
+	return true
+}
+
+// get answers a GET or a HEAD.
+func (h *handler) get(w http.ResponseWriter, r *http.Request) {
+	c, now := h.c, time.Now()
+	x := c.begin(r, "", &c.rules, false, now)
+	if x.shadow = !c.enforces(r); x.shadow {
+		if x.verdict.action <= validate || x.verdict.action == unmet {
+			c.count.misses.Add(1)
+		} else {
+			c.count.shadowHits.Add(1)
+		}
+		h.forward(w, x)
+		return
+	}
+	switch x.verdict.action {
+	case reuse, reuseOnce:
+		c.count.hits.Add(1)
+		if !x.verdict.entry.fresh(now) {
+			c.count.stale.Add(1)
+		}
+		h.answer(w, x, x.verdict.entry, nil)
+		if x.verdict.action == reuseOnce {
+			c.revalidate(x, h.background)
+		}
+	case unmet:
+		c.count.unmet.Add(1)
+		c.unmet.Write(w, r, 0)
+	case validate:
+		c.count.validations.Add(1)
+		h.forward(w, x)
+	default:
+		c.count.misses.Add(1)
+		h.forward(w, x)
+	}
+}
+
+// answer sends a stored response.
+func (h *handler) answer(w http.ResponseWriter, x *exchange, e *Entry, lines []string) {
+	e.used.Store(true)
+	reply := h.c.prepare(w.Header(), x.in, e, time.Now(), lines)
+	w.WriteHeader(reply.status)
+	if x.in.Method != http.MethodHead && reply.status != http.StatusNotModified {
+		_ = reply.write(w) // a client that has left needs no more
+	}
+}
+
+// forward has the origin answer, or another request's fetch.
+func (h *handler) forward(w http.ResponseWriter, x *exchange) {
+	c, r := h.c, x.in
+	if r.Method == http.MethodHead || x.wants.noStore {
+		h.fetch(w, x)
+		return
+	}
+	f, leads := c.flights.join(x.key, x.division, c.o.MaxObject, c.o.Collapse.MaxWaiters, x.waits(), x.asked)
+	if !leads {
+		if h.follow(w, x, f) {
+			return
+		}
+		x.alone = true
+		if f, leads = c.flights.join(x.key, x.division, c.o.MaxObject, 0, false, x.asked); !leads {
+			h.fetch(w, x)
+			return
+		}
+	}
+	x.flight = f
+	defer c.flights.land(f)
+	defer f.finish(http.ErrAbortHandler) // unless it has ended well
+	h.fetch(w, x)
+}
+
+// follow answers a request by what another is fetching. It reports false if that is not
+// for it.
+func (h *handler) follow(w http.ResponseWriter, x *exchange, f *flight) bool {
+	c := h.c
+	e, err := f.await(x.in.Context(), c.o.Collapse.Wait)
+	if err != nil {
+		f.part()
+		panic(http.ErrAbortHandler) // nobody waits for an answer
+	}
+	if !x.shareable(e, time.Now()) {
+		f.part()
+		return false
+	}
+	c.count.collapsed.Add(1)
+	s := status{name: c.o.Name, fwd: x.verdict.fwd, collapsed: 1}
+	if e.body != nil { // validated
+		f.part()
+		h.answer(w, x, e, s.lines(e.header[cacheStatus]))
+		return true
+	}
+	from := f.reader(false)
+	if from == nil {
+		f.part()
+		return false
+	}
+	defer from.close()
+	now := time.Now()
+	dst := w.Header()
+	maps.Copy(dst, e.header)
+	dst["Age"] = e.aged(now, c.o.Name).age
+	dst[cacheStatus] = s.lines(e.header[cacheStatus])
+	if e.unmodified(x.in, now) {
+		for name := range e.header {
+			if strings.HasPrefix(name, "Content-") && name != "Content-Location" {
+				delete(dst, name)
+			}
+		}
+		w.WriteHeader(http.StatusNotModified)
+		return true
+	}
+	w.WriteHeader(e.status)
+	if err := from.copyTo(x.in.Context(), w, c.o.Collapse.Wait); err != nil {
+		panic(http.ErrAbortHandler) // what was sent is not all
+	}
+	return true
+}
+
+// copyTo writes the log as it grows.
+func (r *logReader) copyTo(ctx context.Context, w http.ResponseWriter, patience time.Duration) error {
+	for {
+		p, err := r.next(ctx, patience)
+		switch {
+		case errors.Is(err, errWhole):
+			return nil
+		case err != nil:
+			return err
+		case p == nil:
+			_ = http.NewResponseController(w).Flush() // where it cannot be, it is not
+			continue
+		}
+		if _, err := w.Write(p); err != nil {
+			return err
+		}
+	}
+}
+
+// fetch has the handler answer.
+func (h *handler) fetch(w http.ResponseWriter, x *exchange) {
+	c, f := h.c, x.flight
+	ctx := x.in.Context()
+	if f != nil {
+		var release func()
+		ctx, release = f.detach(ctx, c.o.FetchTimeout)
+		defer release()
+	}
+	out := x.send(ctx)
+	for {
+		t := &tee{x: x, w: w, outer: w.Header().Clone()}
+		if t.own = t.outer.Clone(); t.own == nil {
+			t.own = make(http.Header)
+		}
+		h.run(t, out)
+		if t.disposition.again {
+			out = x.sendAgain()
+			continue
+		}
+		if t.disposition.use {
+			t.restore()
+			if f != nil {
+				f.decide(t.disposition.entry)
+				f.finish(nil)
+			}
+			h.answer(w, x, t.disposition.entry, t.disposition.lines)
+		}
+		return
+	}
+}
+
+// run calls the handler with a writer that decides what becomes of the response.
+func (h *handler) run(t *tee, out *http.Request) {
+	view, o := httpx.Observe(t.view(), nil)
+	returned := false
+	defer func() {
+		resp := o.End(returned)
+		switch {
+		case returned:
+			t.ended(resp)
+		case t.state == undecided && t.standIn():
+			// Only then is a panic stopped: others go on, with their stack.
+			if value := recover(); !aborted(value) {
+				panic(value)
+			}
+			t.useStale()
+		default:
+			t.failed()
+		}
+	}()
+	h.next.ServeHTTP(view, out)
+	returned = true
+}
+
+// aborted reports whether a panic is that of a handler that gives up.
+func aborted(value any) bool {
+	err, ok := value.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
+}
+
+// background validates an entry whose response was sent.
+func (h *handler) background(ctx context.Context, x *exchange) {
+	defer func() {
+		if value := recover(); value != nil && !aborted(value) {
+			if h.c.o.Logger != nil {
+				h.c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "a validation panicked", slog.String("cache", h.c.o.Name), slog.Any("panic", value))
+			}
+		}
+	}()
+	f, _ := h.c.flights.join(x.key, x.division, h.c.o.MaxObject, 0, false, x.asked)
+	x.flight = f
+	defer h.c.flights.land(f)
+	defer f.finish(http.ErrAbortHandler)
+	x.in = x.in.WithContext(ctx)
+	h.fetch(&nobody{header: make(http.Header)}, x)
+}
+
+// nobody is a response writer of a response that nobody reads.
+type nobody struct{ header http.Header }
+
+func (n *nobody) Header() http.Header         { return n.header }
+func (n *nobody) Write(p []byte) (int, error) { return len(p), nil }
+func (n *nobody) WriteHeader(int)             {}
+
+// unsafe has the handler answer a request that may change something.
+func (h *handler) unsafe(w http.ResponseWriter, r *http.Request) {
+	c := h.c
+	c.count.bypassed.Add(1)
+	if r.Method == http.MethodPost && c.rules.rfc && c.Mode() == uprung.Enforce {
+		h.post(w, r)
+		return
+	}
+	httpx.Serve(h.next, w, r, func(code int) {
+		c.invalidate(r, "", code, w.Header())
+		if c.enforces(r) {
+			s := status{name: c.o.Name, fwd: "method"}
+			w.Header()[cacheStatus] = s.lines(w.Header()[cacheStatus])
+			c.withheldFrom(w.Header())
+		}
+	}, nil)
+}
+
+// post has the handler answer a POST, whose response may be stored for GET.
+func (h *handler) post(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	x := &exchange{c: h.c, rules: &h.c.rules, in: r, out: r, asked: now, division: h.c.partition(r)}
+	x.key, x.verdict.fwd = string(h.c.appendKey(nil, r, "")), "method"
+	x.flight = newFlight(x.key, x.division, h.c.o.MaxObject)
+	t := &tee{x: x, w: w, outer: w.Header().Clone()}
+	if t.own = t.outer.Clone(); t.own == nil {
+		t.own = make(http.Header)
+	}
+	h.run(t, r)
+}
+
+// tee is what a handler writes to. Once the header is here, the response is passed on as
+// it comes, or passed on and kept, or swallowed for one from the cache.
+type tee struct {
+	x     *exchange
+	w     http.ResponseWriter
+	own   http.Header // what the handler sees
+	outer http.Header // what was in that of w before
+
+	state       teeState
+	disposition disposition
+	pending     int // status that waits for the first bytes, which tell the Content-Type
+	leader      *logReader
+	copied      chan struct{} // closed when the client has all, or has left
+}
+
+type teeState uint8
+
+const (
+	undecided teeState = iota
+	passing
+	keeping
+	swallowing
+)
+
+// view returns the writer with the optional methods of the one below.
+func (t *tee) view() http.ResponseWriter {
+	_, flushes := t.w.(http.Flusher)
+	_, reads := t.w.(io.ReaderFrom)
+	switch {
+	case flushes && reads:
+		return teeFR{teeF{t}}
+	case flushes:
+		return teeF{t}
+	}
+	return t
+}
+
+type teeF struct{ *tee }
+
+func (t teeF) Flush() { _ = t.FlushError() }
+
+type teeFR struct{ teeF }
+
+// ReadFrom implements [io.ReaderFrom].
+func (t teeFR) ReadFrom(src io.Reader) (int64, error) {
+	if t.state == passing {
+		return t.w.(io.ReaderFrom).ReadFrom(src)
+	}
+	return io.Copy(struct{ io.Writer }{t.tee}, src)
+}
+
+func (t *tee) Unwrap() http.ResponseWriter { return t.w }
+
+func (t *tee) Header() http.Header {
+	if t.state == passing {
+		return t.w.Header() // trailers
+	}
+	return t.own
+}
+
+// restore puts the header of w as it was.
+func (t *tee) restore() {
+	h := t.w.Header()
+	clear(h)
+	maps.Copy(h, t.outer)
+}
+
+// publish makes the header of w that of the handler.
+func (t *tee) publish() {
+	h := t.w.Header()
+	clear(h)
+	maps.Copy(h, t.own)
+}
+
+// WriteHeader decides.
+func (t *tee) WriteHeader(code int) {
+	switch {
+	case code >= 100 && code < 200 && code != http.StatusSwitchingProtocols:
+		if t.state == undecided {
+			t.publish()
+			t.w.WriteHeader(code)
+		}
+	case t.state == passing:
+		t.w.WriteHeader(code) // which net/http complains about
+	case t.state != undecided || t.pending != 0:
+	case t.own["Content-Type"] == nil && t.own["Content-Encoding"] == nil && code >= 200 && code != http.StatusNoContent && code != http.StatusNotModified:
+		t.pending, t.own = code, t.own.Clone()
+	default:
+		t.decide(code)
+	}
+}
+
+// settle decides about a header that waits for the bytes of a body.
+func (t *tee) settle(p []byte) {
+	if t.state != undecided {
+		return
+	}
+	code := t.pending
+	if code == 0 {
+		code = http.StatusOK
+	}
+	if len(p) > 0 && t.own["Content-Type"] == nil && t.own["Content-Encoding"] == nil {
+		t.own["Content-Type"] = []string{http.DetectContentType(p)}
+	}
+	t.decide(code)
+}
+
+func (t *tee) decide(code int) {
+	x, f := t.x, t.x.flight
+	now := time.Now()
+	if x.in.Method == http.MethodPost {
+		x.c.invalidate(x.in, "", code, t.own)
+	}
+	d := x.headers(code, t.own, now)
+	t.disposition = d
+	if d.use || d.again {
+		t.state = swallowing
+		return
+	}
+	if f != nil && d.keep && x.in.Method != http.MethodPost {
+		f.decide(d.entry)
+	} else if f != nil {
+		f.decide(nil)
+		if !x.shadow && x.in.Method == http.MethodGet {
+			x.c.flights.alone(x.key, now)
+		}
+	}
+	if !x.shadow {
+		if d.keep && t.own["Date"] == nil {
+			t.own["Date"] = d.entry.header["Date"]
+		}
+		t.own[cacheStatus] = d.lines
+		x.c.withheldFrom(t.own)
+	}
+	t.publish()
+	t.w.WriteHeader(code)
+	if !d.keep || f == nil {
+		t.state = passing
+		return
+	}
+	t.state = keeping
+	t.leader = f.reader(true)
+	t.copied = make(chan struct{})
+	go func() {
+		err := t.leader.copyTo(x.in.Context(), t.w, 0)
+		t.leader.leave(err)
+		close(t.copied)
+	}()
+}
+
+// Write passes bytes on, or keeps them for the one that does.
+func (t *tee) Write(p []byte) (int, error) {
+	t.settle(p)
+	switch t.state {
+	case keeping:
+		if code := t.disposition.entry.status; code == http.StatusNoContent || code == http.StatusNotModified {
+			return 0, http.ErrBodyNotAllowed
+		}
+		if err := t.x.flight.write(t.x.out.Context(), p); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	case passing:
+		return t.w.Write(p)
+	}
+	return len(p), nil
+}
+
+// FlushError is what [http.ResponseController] calls.
+func (t *tee) FlushError() error {
+	t.settle(nil)
+	switch t.state {
+	case keeping:
+		f := t.x.flight
+		f.mu.Lock()
+		f.flushed = f.end + 1
+		f.changed()
+		f.mu.Unlock()
+		return nil
+	case passing:
+		return http.NewResponseController(t.w).Flush()
+	}
+	return nil
+}
+
+// ended ends a response whose handler has returned.
+func (t *tee) ended(resp httpx.Response) {
+	if resp.Hijacked {
+		if f := t.x.flight; f != nil {
+			f.decide(nil)
+		}
+		return
+	}
+	if t.state == undecided {
+		t.settle(nil)
+	}
+	if t.state != keeping {
+		return
+	}
+	f := t.x.flight
+	t.x.commit(t.disposition.entry, f, nil) // before a client can know that it was all
+	f.finish(nil)
+	<-t.copied
+	t.trailers()
+}
+
+// failed ends a response whose handler has not returned.
+func (t *tee) failed() {
+	f := t.x.flight
+	if f != nil {
+		f.finish(http.ErrAbortHandler)
+	}
+	if t.state == keeping {
+		<-t.copied
+		t.x.commit(t.disposition.entry, f, http.ErrAbortHandler)
+	}
+}
+
+// standIn reports whether a stored response may stand in for an origin that could not be
+// reached, which is what [http.ErrAbortHandler] before a header says.
+func (t *tee) standIn() bool {
+	x := t.x
+	return x.verdict.action == validate && !x.shadow && x.rules.staleOnErrorAllowed(x.verdict.entry, &x.wants, false, time.Now())
+}
+
+// useStale has it stand in.
+func (t *tee) useStale() {
+	e := t.x.verdict.entry
+	t.x.c.count.stale.Add(1)
+	s := status{name: t.x.c.o.Name, fwd: t.x.verdict.fwd, timed: true, ttl: int64(e.remaining(time.Now()) / time.Second)}
+	t.disposition = disposition{entry: e, use: true, lines: s.lines(e.header[cacheStatus])}
+}
+
+// trailers passes on those that the handler has set.
+func (t *tee) trailers() {
+	h := t.w.Header()
+	for name, values := range t.own {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			h[name] = values
+		}
+	}
+	for one := range elements(h["Trailer"]) {
+		name := http.CanonicalHeaderKey(one)
+		if values, ok := t.own[name]; ok {
+			h[name] = values
+		}
+	}
+}

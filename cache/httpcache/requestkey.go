@@ -1,0 +1,126 @@
+package httpcache
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// keyEnd separates the URL of a key from what else is part of it. It is in no URL.
+const keyEnd = '\n'
+
+// appendOrigin appends scheme and host of the target of a request. The host is compared
+// without regard to case, and the default port is none (RFC 9110, section 4.2.3).
+func appendOrigin(to []byte, r *http.Request) []byte {
+	scheme, host := r.URL.Scheme, r.URL.Host
+	if scheme == "" {
+		if scheme = "http"; r.TLS != nil {
+			scheme = "https"
+		}
+	}
+	if r.Host != "" {
+		host = r.Host
+	}
+	to = append(to, scheme...)
+	to = append(to, "://"...)
+	if port := ":80"; scheme == "https" && strings.HasSuffix(host, ":443") || scheme == "http" && strings.HasSuffix(host, port) {
+		host = host[:strings.LastIndexByte(host, ':')]
+	}
+	for at := range len(host) {
+		c := host[at]
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		to = append(to, c)
+	}
+	return to
+}
+
+// appendKey appends the key of a request: its URL, byte for byte, and, in a private cache,
+// for whom it is. Neither is a path cleaned nor an escape resolved: what the origin may
+// tell apart, the cache does.
+func (c *Cache) appendKey(to []byte, r *http.Request, principal string) []byte {
+	to = appendOrigin(to, r)
+	if r.URL.Path == "" && r.URL.Opaque == "" {
+		to = append(to, '/')
+	}
+	to = append(to, r.URL.EscapedPath()...)
+	if query := c.query(r.URL.RawQuery); query != "" || r.URL.ForceQuery {
+		to = append(to, '?')
+		to = append(to, query...)
+	}
+	to = append(to, keyEnd)
+	return append(to, principal...)
+}
+
+// partition returns what else of a request its response depends on: the scheme that a
+// proxy says it came by, and KeyFields. Responses of other partitions do not match.
+func (c *Cache) partition(r *http.Request) string {
+	proto := r.Header["X-Forwarded-Proto"]
+	if len(proto) == 0 && len(c.o.KeyFields) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	add := func(lines []string) {
+		for _, one := range lines {
+			b.WriteString(one)
+			b.WriteByte(keyEnd)
+		}
+		b.WriteByte(keyEnd)
+	}
+	add(proto)
+	for _, name := range c.o.KeyFields {
+		add(r.Header[name])
+	}
+	return b.String()
+}
+
+// query returns a query without the parameters that are ignored.
+func (c *Cache) query(raw string) string {
+	if raw == "" || len(c.o.IgnoreQuery) == 0 {
+		return raw
+	}
+	kept := make([]string, 0, 8)
+	for one := range strings.SplitSeq(raw, "&") {
+		name, _, _ := strings.Cut(one, "=")
+		if plain, err := url.QueryUnescape(name); err == nil && slices.Contains(c.o.IgnoreQuery, plain) {
+			continue
+		}
+		kept = append(kept, one)
+	}
+	return strings.Join(kept, "&")
+}
+
+// unkeyed are fields that applications reflect and no cache has in its key: the ways in
+// which caches were poisoned.
+var unkeyed = []string{
+	"X-Forwarded-Host", "X-Forwarded-Scheme", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Port", "X-Forwarded-Path",
+	"X-Host", "X-Original-Url", "X-Original-Host", "X-Rewrite-Url", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override",
+}
+
+// outgoing returns the request that goes to the origin for one that may be answered from
+// the cache: a copy whose header can be changed.
+func (c *Cache) outgoing(r *http.Request) *http.Request {
+	out := r.WithContext(r.Context())
+	out.Header = r.Header.Clone()
+	if out.Header == nil {
+		out.Header = make(http.Header)
+	}
+	if !c.rules.rfc && !c.o.KeepUnkeyed {
+		for _, name := range unkeyed {
+			if !slices.Contains(c.o.KeyFields, name) {
+				delete(out.Header, name)
+			}
+		}
+	}
+	if query := c.query(r.URL.RawQuery); query != r.URL.RawQuery {
+		u := *r.URL
+		u.RawQuery = query
+		out.URL = &u
+		if path, _, ok := strings.Cut(r.RequestURI, "?"); ok {
+			out.RequestURI = strings.TrimSuffix(path+"?"+query, "?")
+		}
+	}
+	return out
+}

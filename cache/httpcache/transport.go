@@ -1,0 +1,554 @@
+package httpcache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/uprung/uprung"
+)
+
+// Transport answers requests through base from the cache: a shared one, unless
+// Options.Private says for whom a request is. Under [httputil.ReverseProxy] or lb.Proxy it
+// is the best form of a caching reverse proxy: it sees what a handler does not, that an
+// origin cannot be reached, and that a body was cut off. A nil base means
+// [http.DefaultTransport].
+//
+// Where others of this library return an error for what they refuse, it answers a request
+// that says only-if-cached with a 504 of its own, as RFC 9111 (section 5.2.1.7) has it.
+func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	t := &transport{c: c, base: base, rules: c.rules}
+	t.rules.shared = c.o.Private == nil
+	return t
+}
+
+type transport struct {
+	c     *Cache
+	base  http.RoundTripper
+	rules rules
+}
+
+// Unwrap returns the round tripper below.
+func (t *transport) Unwrap() http.RoundTripper { return t.base }
+
+// Layer describes the cache.
+func (t *transport) Layer() uprung.Layer { return t.c.Layer() }
+
+// CloseIdleConnections closes those of base, for [http.Client.CloseIdleConnections].
+func (t *transport) CloseIdleConnections() {
+	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+// RoundTrip answers a request.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	c := t.c
+	principal, ok := "", true
+	if c.o.Private != nil {
+		principal, ok = c.o.Private(r)
+	}
+	if c.Mode() == uprung.Off || !ok || passable(r) || c.o.Skip != nil && c.o.Skip(r) {
+		c.count.bypassed.Add(1)
+		return t.base.RoundTrip(r)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != "" {
+		return t.other(r, principal)
+	}
+	if r.Method == "" {
+		r = r.WithContext(r.Context())
+		r.Method = http.MethodGet
+	}
+	if r.Header == nil {
+		r = r.WithContext(r.Context())
+		r.Header = make(http.Header)
+	}
+	now := time.Now()
+	x := c.begin(r, principal, &t.rules, true, now)
+	if x.shadow = !c.enforces(r); x.shadow {
+		if x.verdict.action == reuse || x.verdict.action == reuseOnce {
+			c.count.shadowHits.Add(1)
+		} else {
+			c.count.misses.Add(1)
+		}
+		return t.forward(x)
+	}
+	switch x.verdict.action {
+	case reuse, reuseOnce:
+		closeBody(r)
+		c.count.hits.Add(1)
+		if !x.verdict.entry.fresh(now) {
+			c.count.stale.Add(1)
+		}
+		resp := t.answer(x, x.verdict.entry, nil)
+		if x.verdict.action == reuseOnce {
+			c.revalidate(x, t.background)
+		}
+		return resp, nil
+	case unmet:
+		closeBody(r)
+		c.count.unmet.Add(1)
+		return response(r, http.StatusGatewayTimeout, http.Header{"Content-Length": {"0"}, "Date": {now.UTC().Format(http.TimeFormat)}}, http.NoBody, 0), nil
+	case validate:
+		c.count.validations.Add(1)
+	default:
+		c.count.misses.Add(1)
+	}
+	return t.forward(x)
+}
+
+// closeBody closes the body of a request that is not sent, as RoundTrip must.
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close() // whatever it says, the request is over
+	}
+}
+
+// response makes a response of HTTP/1.1.
+func response(r *http.Request, code int, h http.Header, body io.ReadCloser, length int64) *http.Response {
+	if r.Method == http.MethodHead {
+		body = http.NoBody
+	}
+	return &http.Response{
+		Status: strconv.Itoa(code) + " " + http.StatusText(code), StatusCode: code,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: body, ContentLength: length, Request: r,
+	}
+}
+
+// answer makes a response of a stored one.
+func (t *transport) answer(x *exchange, e *Entry, lines []string) *http.Response {
+	e.used.Store(true)
+	h := make(http.Header, len(e.header)+2)
+	reply := t.c.prepare(h, x.in, e, time.Now(), lines)
+	length := int64(-1)
+	if said := h["Content-Length"]; len(said) > 0 {
+		if n, err := strconv.ParseInt(said[0], 10, 64); err == nil {
+			length = n
+		}
+	}
+	if reply.status == http.StatusNotModified || reply.n == 0 && reply.parts == nil {
+		if reply.status == http.StatusNotModified {
+			length = 0
+		}
+		return response(x.in, reply.status, h, http.NoBody, length)
+	}
+	return response(x.in, reply.status, h, reply.body(), length)
+}
+
+// forward has the origin answer, or another request's fetch.
+func (t *transport) forward(x *exchange) (*http.Response, error) {
+	c := t.c
+	if x.in.Method == http.MethodHead || x.wants.noStore {
+		return t.fetch(x.in.Context(), x, nil)
+	}
+	f, leads := c.flights.join(x.key, x.division, c.o.MaxObject, c.o.Collapse.MaxWaiters, x.waits(), x.asked)
+	if !leads {
+		resp, err := t.follow(x, f)
+		if resp != nil || err != nil {
+			closeBody(x.in)
+			return resp, err
+		}
+		x.alone = true
+		f, _ = c.flights.join(x.key, x.division, c.o.MaxObject, 0, false, x.asked)
+	}
+	x.flight = f
+	ctx, release := f.detach(x.in.Context(), c.o.FetchTimeout)
+	handed := false
+	over := sync.OnceFunc(func() {
+		f.finish(errEnded)
+		c.flights.land(f)
+		release()
+	})
+	defer func() {
+		if !handed { // an error, or a panic, which goes on
+			over()
+		}
+	}()
+	resp, err := t.fetch(ctx, x, over)
+	handed = err == nil
+	return resp, err
+}
+
+var errEnded = io.ErrUnexpectedEOF
+
+// follow answers a request by what another is fetching. It returns nothing if that is not
+// for it.
+func (t *transport) follow(x *exchange, f *flight) (*http.Response, error) {
+	c := t.c
+	e, err := f.await(x.in.Context(), c.o.Collapse.Wait)
+	if err != nil {
+		f.part()
+		return nil, err
+	}
+	now := time.Now()
+	if !x.shareable(e, now) {
+		f.part()
+		return nil, nil
+	}
+	s := status{name: c.o.Name, fwd: x.verdict.fwd, collapsed: 1}
+	lines := s.lines(e.header[cacheStatus])
+	if e.body != nil {
+		f.part()
+		c.count.collapsed.Add(1)
+		return t.answer(x, e, lines), nil
+	}
+	from := f.reader(false)
+	if from == nil {
+		f.part()
+		return nil, nil
+	}
+	c.count.collapsed.Add(1)
+	h := make(http.Header, len(e.header)+2)
+	maps.Copy(h, e.header)
+	h["Age"], h[cacheStatus] = e.aged(now, c.o.Name).age, lines
+	if e.unmodified(x.in, now) {
+		from.close()
+		for name := range e.header {
+			if strings.HasPrefix(name, "Content-") && name != "Content-Location" {
+				delete(h, name)
+			}
+		}
+		return response(x.in, http.StatusNotModified, h, http.NoBody, 0), nil
+	}
+	return response(x.in, e.status, h, &logBody{from: from, ctx: x.in.Context(), patience: c.o.Collapse.Wait, over: from.close}, e.total), nil
+}
+
+// logBody is the body of a response that is read from the log of a fetch.
+type logBody struct {
+	from     *logReader
+	ctx      context.Context //nolint:containedctx // of the request that the body answers
+	patience time.Duration
+	over     func()
+	whole    func() // called at the end of a body that is complete; may be nil
+	rest     []byte
+	err      error
+	once     sync.Once
+}
+
+// Read implements [io.Reader].
+func (b *logBody) Read(p []byte) (int, error) {
+	for len(b.rest) == 0 {
+		if b.err != nil {
+			return 0, b.err
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
+		if b.rest, b.err = b.from.next(b.ctx, b.patience); b.err != nil {
+			if errors.Is(b.err, errWhole) {
+				if b.err = io.EOF; b.whole != nil {
+					b.whole()
+				}
+			}
+			b.once.Do(b.over)
+		}
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+// Close implements [io.Closer].
+func (b *logBody) Close() error {
+	if b.err == nil {
+		b.err = http.ErrBodyReadAfterClose
+	}
+	b.rest = nil
+	b.once.Do(b.over)
+	return nil
+}
+
+// fetch has the origin answer. If the response is handed out, over is called at its end.
+func (t *transport) fetch(ctx context.Context, x *exchange, over func()) (*http.Response, error) {
+	c, f := t.c, x.flight
+	out := x.send(ctx)
+	for {
+		resp, err := t.base.RoundTrip(out)
+		now := time.Now()
+		if err != nil || resp == nil {
+			if x.verdict.action == validate && !x.shadow && x.rules.staleOnErrorAllowed(x.verdict.entry, &x.wants, false, now) && x.in.Context().Err() == nil {
+				return t.standIn(x, over), nil
+			}
+			if f != nil {
+				f.decide(nil)
+			}
+			return resp, err
+		}
+		if resp.Header == nil {
+			resp.Header = make(http.Header)
+		}
+		h := resp.Header
+		if resp.ContentLength >= 0 && h["Content-Length"] == nil && resp.StatusCode != http.StatusNotModified && x.in.Method == http.MethodGet {
+			h["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
+		}
+		if resp.Uncompressed { // by net/http: the stored bytes are not those of the tag
+			if tag, ok := tagOf(h); ok && !tag.weak {
+				h["Etag"] = []string{"W/" + tag.value}
+			}
+		}
+		d := x.headers(resp.StatusCode, h, now)
+		switch {
+		case d.again:
+			drain(resp.Body)
+			out = x.sendAgain()
+			continue
+		case d.use:
+			drain(resp.Body)
+			if f != nil {
+				f.decide(d.entry)
+				f.finish(nil)
+				over()
+			}
+			return t.answer(x, d.entry, d.lines), nil
+		}
+		if !x.shadow {
+			h[cacheStatus] = d.lines
+			c.withheldFrom(h)
+			if _, dated := dateOf(h, now); !dated {
+				h["Date"] = []string{now.UTC().Format(http.TimeFormat)}
+			}
+		}
+		resp.Request = x.in
+		if f == nil {
+			return resp, nil
+		}
+		if !d.keep || resp.Body == nil {
+			if d.keep {
+				x.abandon(d.entry, refusedIncomplete)
+			}
+			f.decide(nil)
+			if !x.shadow {
+				c.flights.alone(x.key, now)
+			}
+			if resp.Body == nil {
+				over()
+				return resp, nil
+			}
+			resp.Body = ending(resp.Body, over)
+			return resp, nil
+		}
+		f.decide(d.entry)
+		from := f.reader(true)
+		if resp.Body == http.NoBody {
+			x.commit(d.entry, f, nil)
+			f.finish(nil)
+			from.close()
+			over()
+			return resp, nil
+		}
+		own := *resp // the trailers of resp come while the client looks at its own
+		own.Trailer = resp.Trailer.Clone()
+		own.Body = &logBody{from: from, ctx: x.in.Context(), over: from.close, whole: func() {
+			if own.Trailer == nil {
+				own.Trailer = make(http.Header)
+			}
+			maps.Copy(own.Trailer, resp.Trailer)
+		}}
+		go t.pump(x, d.entry, resp.Body, over)
+		return &own, nil
+	}
+}
+
+// standIn answers with a stale response for an origin that could not be reached.
+func (t *transport) standIn(x *exchange, over func()) *http.Response {
+	e := x.verdict.entry
+	t.c.count.stale.Add(1)
+	s := status{name: t.c.o.Name, fwd: x.verdict.fwd, timed: true, ttl: int64(e.remaining(time.Now()) / time.Second)}
+	if f := x.flight; f != nil {
+		f.decide(e)
+		f.finish(nil)
+		over()
+	}
+	return t.answer(x, e, s.lines(e.header[cacheStatus]))
+}
+
+// pump reads the body of a response into the log of its flight, and stores it at its end.
+func (t *transport) pump(x *exchange, e *Entry, body io.ReadCloser, over func()) {
+	f := x.flight
+	err := f.fill(x.out.Context(), body)
+	_ = body.Close()    // it was read to its end, or failed
+	x.commit(e, f, err) // before a client can know that it was all
+	f.finish(err)
+	over()
+}
+
+// fill reads a body into the log.
+func (f *flight) fill(ctx context.Context, body io.Reader) error {
+	var buf [chunkSize]byte
+	for {
+		n, err := body.Read(buf[:])
+		if n > 0 {
+			if err := f.write(ctx, buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// maxDrained is how much of a body that nobody wants is read, so that its connection can
+// be used again.
+const maxDrained = 4 << 10
+
+// drain closes the body of a response that is not passed on.
+func drain(body io.ReadCloser) {
+	if body == nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, body, maxDrained) // an error is the end as well
+	_ = body.Close()
+}
+
+// ending returns a body at whose end a function is called.
+func ending(body io.ReadCloser, over func()) io.ReadCloser {
+	b := &endingBody{ReadCloser: body, over: over}
+	if conn, ok := body.(io.ReadWriteCloser); ok {
+		return struct {
+			*endingBody
+			io.Writer
+		}{b, conn}
+	}
+	return b
+}
+
+type endingBody struct {
+	io.ReadCloser
+	over func()
+}
+
+// Read implements [io.Reader].
+func (b *endingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.over()
+	}
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (b *endingBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.over()
+	return err
+}
+
+// background validates an entry whose response was sent.
+func (t *transport) background(ctx context.Context, x *exchange) {
+	c := t.c
+	f, _ := c.flights.join(x.key, x.division, c.o.MaxObject, 0, false, x.asked)
+	x.flight = f
+	x.in = x.in.WithContext(ctx)
+	done := make(chan struct{})
+	over := sync.OnceFunc(func() {
+		f.finish(errEnded)
+		c.flights.land(f)
+		close(done)
+	})
+	resp, err := t.fetch(ctx, x, over)
+	if err != nil {
+		over()
+		if c.o.Logger != nil {
+			c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "a validation failed", slog.String("cache", c.o.Name), slog.Any("error", err))
+		}
+		return
+	}
+	if resp.Body != nil {
+		_, _ = io.Copy(io.Discard, resp.Body) // what matters is what is stored of it
+		_ = resp.Body.Close()
+	}
+	<-done
+}
+
+// other sends a request that is no GET and no HEAD.
+func (t *transport) other(r *http.Request, principal string) (*http.Response, error) {
+	c := t.c
+	c.count.bypassed.Add(1)
+	now := time.Now()
+	resp, err := t.base.RoundTrip(r)
+	if err != nil || resp == nil || safeMethod(r.Method) {
+		return resp, err
+	}
+	c.invalidate(r, principal, resp.StatusCode, resp.Header)
+	if !c.enforces(r) || resp.Header == nil {
+		return resp, nil
+	}
+	s := status{name: c.o.Name, fwd: "method"}
+	if r.Method == http.MethodPost && t.rules.rfc && resp.Body != nil {
+		x := &exchange{c: c, rules: &t.rules, in: r, out: r, asked: now, division: c.partition(r)}
+		x.key = string(c.appendKey(nil, r, principal))
+		if e, why := x.admit(resp.StatusCode, resp.Header, time.Now()); e != nil {
+			s.stored = true
+			resp.Body = &recorded{ReadCloser: resp.Body, x: x, e: e, f: newFlight(x.key, x.division, c.o.MaxObject)}
+		} else {
+			c.count.refuse(why)
+		}
+	}
+	resp.Header[cacheStatus] = s.lines(resp.Header[cacheStatus])
+	c.withheldFrom(resp.Header)
+	return resp, nil
+}
+
+// recorded is a body that is stored once it was read to its end.
+type recorded struct {
+	io.ReadCloser
+	x    *exchange
+	e    *Entry
+	f    *flight
+	log  bytes.Buffer
+	over bool
+}
+
+// Read implements [io.Reader].
+func (b *recorded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.over {
+		return n, err
+	}
+	if int64(b.log.Len()+n) <= b.x.c.o.MaxObject {
+		b.log.Write(p[:n])
+	} else {
+		b.end(false)
+	}
+	if err != nil {
+		b.end(err == io.EOF) // an error that wraps it is none of a complete body
+	}
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (b *recorded) Close() error {
+	b.end(false)
+	return b.ReadCloser.Close()
+}
+
+func (b *recorded) end(complete bool) {
+	if b.over {
+		return
+	}
+	b.over = true
+	if !complete {
+		b.x.abandon(b.e, refusedIncomplete)
+		return
+	}
+	if b.log.Len() > 0 {
+		b.f.chunks, b.f.end = [][]byte{b.log.Bytes()}, int64(b.log.Len())
+	}
+	b.x.commit(b.e, b.f, nil)
+}
