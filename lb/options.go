@@ -82,8 +82,8 @@ type Options struct {
 	// Patience is how long an answer must have been waited for until a deadline that
 	// passes is a failure of the endpoint: the timeout of an attempt, if requests have
 	// one. Set it where requests have less time than the default: those that run out of
-	// time sooner say nothing about an endpoint, and one that hangs is then avoided for
-	// the age of its requests alone, and not ejected. Zero means
+	// time sooner are no failures, and an endpoint that hangs is then avoided for how
+	// long its requests have waited alone, and not ejected. Zero means
 	// [uprung.DefaultPatience].
 	Patience time.Duration
 
