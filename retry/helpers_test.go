@@ -171,6 +171,19 @@ func send(rt http.RoundTripper, r *http.Request) (int, error) {
 	return resp.StatusCode, readErr
 }
 
+// amplification sends so many requests, 20 a second, in a bubble, and returns how many
+// attempts have come for each.
+func amplification(t *testing.T, rt http.RoundTripper, s *script, requests int) float64 {
+	t.Helper()
+	before := s.attempts()
+	for range requests {
+		go func() { _, _ = send(rt, newRequest(t, "GET", "")) }()
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(10 * time.Second)
+	return float64(s.attempts()-before) / float64(requests)
+}
+
 // balanced is a base that chooses among endpoints in turn, rather one that was not
 // tried, as package lb does.
 type balanced struct {

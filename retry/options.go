@@ -40,9 +40,7 @@ type Options struct {
 	Budget Budget
 
 	// AttemptTimeout is how long an attempt may take up to the headers of its response;
-	// then it counts as failed. Let it be more than nearly all answers take, and a third
-	// or a quarter of what a request has: without it, nothing is repeated that is sent to
-	// a server which has stalled. Zero means that only the request's own deadline bounds
+	// then it counts as failed. Zero means that only the request's own deadline bounds
 	// it.
 	AttemptTimeout time.Duration
 

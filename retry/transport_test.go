@@ -252,13 +252,7 @@ func TestBudgetBoundsAmplification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := answers(500)
 		rt := mustNew(t, nil).Transport(s)
-		const requests = 20 * 60
-		for range requests { // 20 a second
-			go func() { _, _ = send(rt, newRequest(t, "GET", "")) }()
-			time.Sleep(50 * time.Millisecond)
-		}
-		time.Sleep(10 * time.Second)
-		if got := float64(s.attempts()) / requests; got < 1.1 || got > 1.12 {
+		if got := amplification(t, rt, s, 20*60); got < 1.1 || got > 1.12 {
 			t.Errorf("%.3f attempts for each request, want about 1.11", got)
 		}
 	})
@@ -273,13 +267,7 @@ func TestNestedRetriesDoNotMultiply(t *testing.T) {
 		for range 3 {
 			rt = mustNew(t, nil).Transport(rt)
 		}
-		const requests = 20 * 60
-		for range requests {
-			go func() { _, _ = send(rt, newRequest(t, "GET", "")) }()
-			time.Sleep(50 * time.Millisecond)
-		}
-		time.Sleep(10 * time.Second)
-		if got := float64(s.attempts()) / requests; got > 1.4 {
+		if got := amplification(t, rt, s, 20*60); got > 1.4 {
 			t.Errorf("%.3f attempts for each request, want at most 1.4", got)
 		}
 		// One request alone, with all budgets full, is not 27 either.

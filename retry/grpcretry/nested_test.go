@@ -67,7 +67,8 @@ func TestNestedLayersDoNotMultiply(t *testing.T) {
 		}))
 		client := dial(t, &asking{backend: backend}, must1(t, nil), all)
 		outer := must1(t, &retry.Options{Name: "outer"}).Transport(call(func(r *http.Request) (int, error) {
-			if _, err := client.Check(r.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
+			answer, _ := client.Check(r.Context(), &grpc_health_v1.HealthCheckRequest{})
+			if answer == nil {
 				return http.StatusBadGateway, nil
 			}
 			return http.StatusOK, nil
