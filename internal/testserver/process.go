@@ -25,6 +25,7 @@ import (
 const (
 	startTimeout = 30 * time.Second
 	stopTimeout  = 20 * time.Second
+	queryTimeout = 60 * time.Second // of a statement that arranges something
 )
 
 // node is one server: the process that runs now, and what starts it again.
@@ -35,7 +36,8 @@ type node struct {
 	logFile string
 	start   func() *exec.Cmd                // a fresh command on the same data and port
 	ready   func(ctx context.Context) error // nil once the server answers
-	term    syscall.Signal                  // the signal that ends it cleanly
+	term    syscall.Signal                  // ends it cleanly
+	quick   syscall.Signal                  // ends it when the test is over; 0 means SIGKILL
 
 	mu     sync.Mutex
 	proc   *process // guarded by mu; nil before the first start
@@ -143,7 +145,10 @@ func boot(tb TB, n *node) {
 		}
 		n.Kill()
 	}
-	tb.Cleanup(n.Kill)
+	tb.Cleanup(func() {
+		n.Resume()
+		n.end(cmp.Or(n.quick, sigkill))
+	})
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
@@ -256,13 +261,12 @@ func launch(cmd *exec.Cmd, logFile string) (*process, error) {
 	return p, <-started
 }
 
-// command runs a tool to its end and returns what it printed.
-func command(cmd *exec.Cmd) ([]byte, error) {
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return out, fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, bytes.TrimSpace(out))
+// command runs a tool to its end.
+func command(cmd *exec.Cmd) error {
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, bytes.TrimSpace(out))
 	}
-	return out, nil
+	return nil
 }
 
 // keeper watches over halted processes.
@@ -288,11 +292,11 @@ func halt(pid int) (*keeper, error) {
 		}
 		k.pids = append(k.pids, fresh...)
 	}
-	script := "read -r line || kill -KILL"
+	args := []string{"-c", `read -r line || kill -KILL "$@"`, "sh"}
 	for _, pid := range k.pids {
-		script += " " + strconv.Itoa(pid)
+		args = append(args, strconv.Itoa(pid))
 	}
-	k.cmd = exec.Command("/bin/sh", "-c", script)
+	k.cmd = exec.Command("/bin/sh", args...)
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	ownGroup(k.cmd.SysProcAttr)
 	if _, err := k.cmd.StdinPipe(); err != nil { // closed by Wait

@@ -131,11 +131,11 @@ func TestServersEndWithTheProcess(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		err := poll(ctx, func() error {
 			conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-			if err != nil {
-				return nil
+			if err == nil {
+				conn.Close()
+				return errors.New("still there")
 			}
-			conn.Close()
-			return errors.New("still there")
+			return nil //nolint:nilerr // refused is what we wait for
 		})
 		cancel()
 		if err != nil {

@@ -20,3 +20,5 @@ func signal(int, syscall.Signal) error { return nil }
 func exists(int) bool { return false }
 
 func ownGroup(*syscall.SysProcAttr) {}
+
+func become(*syscall.SysProcAttr, account) {}

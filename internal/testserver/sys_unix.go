@@ -32,3 +32,8 @@ func exists(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRC
 // ownGroup gives the child a process group of its own: the terminal's interrupt
 // would otherwise end it before the test has.
 func ownGroup(attr *syscall.SysProcAttr) { attr.Setpgid = true }
+
+// become runs the child as another user.
+func become(attr *syscall.SysProcAttr, a account) {
+	attr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
+}
