@@ -88,7 +88,7 @@ const (
 type Hint uint8
 
 const (
-	// NoHint: no comment asks for anything.
+	// NoHint says that no comment asks for anything.
 	NoHint Hint = iota
 	// ToReplica vouches that the statement only reads. It is set by the comment
 	// uprung:replica.
@@ -102,27 +102,27 @@ const (
 type Reason uint8
 
 const (
-	// IsRead: it is one.
+	// IsRead says that it is one.
 	IsRead Reason = iota
-	// ByVerb: its first word is that of no read.
+	// ByVerb says that its first word is that of no read.
 	ByVerb
-	// ByFunction: it calls a function that is not known to be free of effects.
+	// ByFunction says that it calls a function that is not known to be free of effects.
 	ByFunction
-	// ByCatalog: it asks the system catalog, which lags on a replica as data does:
+	// ByCatalog says that it asks the system catalog, which lags on a replica as data does:
 	// migration tools then create a table twice.
 	ByCatalog
-	// ByNode: the answer depends on the node or the connection: SHOW, server variables,
+	// ByNode says that the answer depends on the node or the connection: SHOW, server variables,
 	// EXPLAIN ANALYZE.
 	ByNode
-	// ByWrite: it writes although it begins as a read does: WITH .. DELETE, SELECT INTO.
+	// ByWrite says that it writes although it begins as a read does: WITH .. DELETE, SELECT INTO.
 	ByWrite
-	// ByRowLock: it locks rows: FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE.
+	// ByRowLock says that it locks rows: FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE.
 	ByRowLock
-	// BySession: it changes or needs the state of the connection.
+	// BySession says that it changes or needs the state of the connection.
 	BySession
-	// ByMany: the text holds more than one statement.
+	// ByMany says that the text holds more than one statement.
 	ByMany
-	// BySyntax: the text is not understood, or a setting of the server decides how it
+	// BySyntax says that the text is not understood, or a setting of the server decides how it
 	// is read.
 	BySyntax
 )

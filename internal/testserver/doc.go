@@ -1,8 +1,8 @@
 // Package testserver starts real servers for tests: Redis or Valkey, single or as
-// a cluster, and PostgreSQL with streaming replicas. It finds the binaries on the
-// machine, runs them on free ports of the loopback interface with their data in
-// a directory of the test, and ends them with the test, or with the test's
-// process, however that ends.
+// a cluster, PostgreSQL with streaming standbys, MariaDB with replicas by GTID.
+// It finds the binaries on the machine, runs them on free ports of the loopback
+// interface with their data in a directory of the test, and ends them with the
+// test, or with the test's process, however that ends.
 //
 //	server := testserver.Redis(t)
 //	client := dial(server.Addr())

@@ -135,7 +135,7 @@ func TestServersEndWithTheProcess(t *testing.T) {
 				conn.Close()
 				return errors.New("still there")
 			}
-			return nil //nolint:nilerr // refused is what we wait for
+			return nil // refused
 		})
 		cancel()
 		if err != nil {
