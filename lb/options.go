@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -78,6 +79,13 @@ type Options struct {
 	// by returning false: for a circuit breaker for each endpoint. It must be quick
 	// and safe for concurrent use. Nil refuses none.
 	Eligible func(id string) bool
+
+	// Endpoint puts something between the choice of an endpoint and its connections, for
+	// all requests to it: a circuit breaker, a limit of what is in flight, faults. It gets
+	// the ID and what goes on to the endpoint, and returns what is to be used instead. It
+	// is called once for each endpoint of a Transport, and once with an empty ID, for what
+	// [uprung.Explain] shows; it must not block. Nil puts nothing there.
+	Endpoint func(id string, next http.RoundTripper) http.RoundTripper
 
 	// Patience is how long an answer must have been waited for until a deadline that
 	// passes is a failure of the endpoint: the timeout of an attempt, if requests have
@@ -223,6 +231,7 @@ func (o Options) complete() (Options, []uprung.Setting, error) {
 		{Name: "Zone", Value: option.OrNone(o.Zone != "", strconv.Quote(o.Zone)), Default: o.Zone == ""},
 		{Name: "ZoneInFlight", Value: option.OrNone(o.ZoneInFlight > 0, o.ZoneInFlight), Default: o.ZoneInFlight == 0},
 		{Name: "Eligible", Value: option.Function(o.Eligible != nil, "all"), Default: o.Eligible == nil},
+		{Name: "Endpoint", Value: option.Function(o.Endpoint != nil, "none"), Default: o.Endpoint == nil},
 		{Name: "Patience", Value: o.Patience.String(), Default: given.Patience == 0},
 	}
 	return o, settings, errors.Join(errs...)

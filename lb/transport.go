@@ -45,15 +45,19 @@ func (b *Balancer) Transport(base http.RoundTripper) http.RoundTripper {
 			ExpectContinueTimeout: time.Second,
 		}
 	}
-	t := &transport{balancer: b, base: base}
+	t := &transport{balancer: b, base: base, below: base}
 	t.cloned, _ = base.(*http.Transport)
+	if b.o.Endpoint != nil {
+		t.below = b.o.Endpoint("", base)
+	}
 	return t
 }
 
 type transport struct {
 	balancer *Balancer
 	base     http.RoundTripper
-	cloned   *http.Transport // base, if it is to be cloned
+	below    http.RoundTripper // what is between, and base: for those who look at the chain
+	cloned   *http.Transport   // base, if it is to be cloned
 
 	mu    sync.Mutex // held to replace pools
 	pools atomic.Pointer[pools]
@@ -65,10 +69,11 @@ type pools struct {
 	nodes map[*known]*conns
 }
 
-// conns are the connections to an endpoint: a clone of base.
+// conns are the way to an endpoint.
 type conns struct {
-	*http.Transport
-	gone atomic.Bool // the endpoint
+	pool *http.Transport   // a clone of base; nil if base is none that can be cloned
+	next http.RoundTripper // what requests go through: the pool or base, and Options.Endpoint
+	gone atomic.Bool       // the endpoint
 }
 
 // lingers is how long the last stream of a connection may take at most until it is over
@@ -85,14 +90,14 @@ func (c *conns) leave() {
 // released says that a request is over. For HTTP/1 it would be enough to close idle
 // connections once. One of HTTP/2 that has a stream then stays.
 func (c *conns) released() {
-	if c.gone.Load() {
-		c.CloseIdleConnections()
-		time.AfterFunc(lingers, c.CloseIdleConnections)
+	if c.pool != nil && c.gone.Load() {
+		c.pool.CloseIdleConnections()
+		time.AfterFunc(lingers, c.pool.CloseIdleConnections)
 	}
 }
 
 // Unwrap returns the round tripper below.
-func (t *transport) Unwrap() http.RoundTripper { return t.base }
+func (t *transport) Unwrap() http.RoundTripper { return t.below }
 
 // Layer describes the balancer.
 func (t *transport) Layer() uprung.Layer { return t.balancer.Layer() }
@@ -104,8 +109,10 @@ func (t *transport) CloseIdleConnections() {
 		base.CloseIdleConnections()
 	}
 	if p := t.pools.Load(); p != nil {
-		for _, clone := range p.nodes {
-			clone.CloseIdleConnections()
+		for _, c := range p.nodes {
+			if c.pool != nil {
+				c.pool.CloseIdleConnections()
+			}
 		}
 	}
 }
@@ -149,6 +156,11 @@ func (t *transport) send(e *exchange) (*http.Response, error) {
 		r = e.upload(r)
 	}
 	name := e.node.Host
+	next := t.base
+	if t.cloned != nil || t.balancer.o.Endpoint != nil {
+		e.conns = t.conns(e.node)
+		next = e.conns.next
+	}
 	if t.cloned == nil {
 		out := r.Clone(r.Context())
 		if out.Host == "" {
@@ -158,15 +170,14 @@ func (t *transport) send(e *exchange) (*http.Response, error) {
 			out.Host = name
 		}
 		out.URL.Host = e.node.Addr
-		return t.base.RoundTrip(out)
+		return next.RoundTrip(out)
 	}
 	if name != "" {
 		out := r.Clone(r.Context())
 		out.URL.Host, out.Host = name, ""
 		r = out
 	}
-	e.conns = t.conns(e.node)
-	return e.conns.RoundTrip(r)
+	return next.RoundTrip(r)
 }
 
 // conns returns the connections to an endpoint.
@@ -179,9 +190,24 @@ func (t *transport) conns(n *node) *conns {
 		return clone
 	}
 	// The endpoint was chosen, and is gone: this request is the last.
-	clone := t.clone(n)
-	clone.DisableKeepAlives = true
-	return &conns{Transport: clone}
+	c := t.connect(n)
+	if c.pool != nil {
+		c.pool.DisableKeepAlives = true
+	}
+	return c
+}
+
+// connect makes the way to an endpoint.
+func (t *transport) connect(n *node) *conns {
+	c := &conns{next: t.base}
+	if t.cloned != nil {
+		c.pool = t.clone(n)
+		c.next = c.pool
+	}
+	if wrap := t.balancer.o.Endpoint; wrap != nil {
+		c.next = wrap(n.ID, c.next)
+	}
+	return c
 }
 
 // renew makes the pools for the endpoints of now, and closes those of the ones that
@@ -199,7 +225,7 @@ func (t *transport) renew() *pools {
 			p.nodes[n.known] = before.nodes[n.known]
 		}
 		if p.nodes[n.known] == nil {
-			p.nodes[n.known] = &conns{Transport: t.clone(n)}
+			p.nodes[n.known] = t.connect(n)
 		}
 	}
 	t.pools.Store(p)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/lb/pick"
 	"github.com/uprung/uprung/middlewaretest"
 )
 
@@ -489,4 +491,62 @@ func (s *services) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	s.mu.Unlock()
 	return rt.RoundTrip(r)
+}
+
+// What Options.Endpoint puts before an endpoint is made once for it, sees its requests
+// and no others, and shows in the chain.
+func TestEndpointWrapsTheWayToEach(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"cloned base", "other base"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			made, seen := map[string]int{}, map[string]int{}
+			b, err := New(Addrs("127.0.0.1:1", "127.0.0.1:2"), &Options{Policy: pick.RoundRobin{}, Endpoint: func(id string, next http.RoundTripper) http.RoundTripper {
+				mu.Lock()
+				defer mu.Unlock()
+				made[id]++
+				return answering{next, func(*http.Request) (*http.Response, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					seen[id]++
+					return &http.Response{StatusCode: 204, Body: http.NoBody, Header: http.Header{}}, nil
+				}}
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var base http.RoundTripper = &http.Transport{}
+			if name == "other base" {
+				base = answering{}
+			}
+			rt := b.Transport(base)
+			if layers := uprung.VetTransport(rt).Layers; len(layers) < 2 || layers[1].Name != "answering" {
+				t.Errorf("the chain is %v", layers)
+			}
+			for range 10 {
+				resp, err := rt.RoundTrip(httptest.NewRequest("GET", "http://service/", nil))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = resp.Body.Close()
+			}
+			want := map[string]int{"": 1, "127.0.0.1:1": 1, "127.0.0.1:2": 1}
+			if !maps.Equal(made, want) || seen["127.0.0.1:1"] != 5 || seen["127.0.0.1:2"] != 5 || seen[""] != 0 {
+				t.Errorf("made %v, seen %v", made, seen)
+			}
+		})
+	}
+}
+
+// answering answers itself, if it is told how.
+type answering struct {
+	next http.RoundTripper
+	do   func(*http.Request) (*http.Response, error)
+}
+
+func (w answering) RoundTrip(r *http.Request) (*http.Response, error) { return w.do(r) }
+func (w answering) Unwrap() http.RoundTripper                         { return w.next }
+func (w answering) Layer() uprung.Layer {
+	return uprung.Layer{Kind: uprung.KindObserve, Name: "answering"}
 }
