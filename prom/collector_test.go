@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/breaker"
 	"github.com/uprung/uprung/deadline"
 	"github.com/uprung/uprung/health"
 	"github.com/uprung/uprung/key"
@@ -68,6 +69,9 @@ func TestEveryMetricIsLintClean(t *testing.T) {
 		mover(t),
 		uprung.Must(lb.New(lb.Addrs("a:80"), &lb.Options{Name: "orders", Probe: health.TCP{}})),
 		uprung.Must(retry.New(nil)),
+		uprung.Must(breaker.New(&breaker.Options{Name: "orders"})),
+		uprung.Must(breaker.NewGroup[string](nil)),
+		uprung.Must(breaker.NewThrottle(nil)),
 		uprung.Must(deadline.New(time.Second, nil)),
 		uprung.Must(health.NewMonitor(health.TCP{}, nil)),
 		uprung.Must(health.NewRegistry([]health.Check{{Name: "a", Probe: func(context.Context) error { return nil }}}, nil)),
