@@ -11,35 +11,51 @@ import (
 	"net"
 )
 
-// queryPostgres runs SQL on a connection of its own by the simple protocol
-// (PostgreSQL, Frontend/Backend Protocol, 55.2): enough to arrange a test.
-func queryPostgres(ctx context.Context, addr, sql string) (rows [][]string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
+// PostgresConn is a connection to a PostgreSQL server, for tests that look at what
+// a session leaves behind. It is not safe for concurrent use.
+type PostgresConn struct {
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+// Dial opens a connection. The caller closes it.
+func (s *PostgresServer) Dial(ctx context.Context) (*PostgresConn, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := d.DialContext(ctx, "tcp", s.Addr())
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to be said
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	defer func() {
-		if ctx.Err() != nil && err != nil {
-			err = fmt.Errorf("%w: %w", ctx.Err(), err)
-		}
-	}()
+	c := &PostgresConn{conn, bufio.NewReader(conn)}
 	startup := "\x00\x03\x00\x00user\x00postgres\x00database\x00postgres\x00\x00" // version 3.0
-	r := bufio.NewReader(conn)
-	if err := sendPostgres(conn, 0, startup); err != nil {
+	if _, err := c.exchange(ctx, 0, startup); err != nil {
+		_ = conn.Close()
 		return nil, err
 	}
-	if _, err := receivePostgres(r); err != nil {
-		return nil, err
+	return c, nil
+}
+
+// Query runs SQL by the simple protocol (PostgreSQL, Frontend/Backend Protocol,
+// 55.2) and returns the rows of all its statements as text; NULL is "". An error of
+// the server is a [*PostgresError]. Once ctx has ended the connection is closed.
+func (c *PostgresConn) Query(ctx context.Context, sql string) ([][]string, error) {
+	return c.exchange(ctx, 'Q', sql+"\x00")
+}
+
+// Close ends the connection.
+func (c *PostgresConn) Close() error { return c.conn.Close() }
+
+// exchange sends a message and reads the answer.
+func (c *PostgresConn) exchange(ctx context.Context, kind byte, body string) (rows [][]string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = c.conn.Close() })()
+	if err = sendPostgres(c.conn, kind, body); err == nil {
+		rows, err = c.receive()
 	}
-	if err := sendPostgres(conn, 'Q', sql+"\x00"); err != nil {
-		return nil, err
+	if ctx.Err() != nil && err != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
-	return receivePostgres(r)
+	return rows, err
 }
 
 // sendPostgres writes a message; the first of a connection has no kind.
@@ -53,15 +69,15 @@ func sendPostgres(w io.Writer, kind byte, body string) error {
 	return err
 }
 
-// receivePostgres reads messages until the server is ready for the next query.
-func receivePostgres(r *bufio.Reader) (rows [][]string, failure error) {
+// receive reads messages until the server is ready for the next query.
+func (c *PostgresConn) receive() (rows [][]string, failure error) {
 	for {
 		var head [5]byte
-		if _, err := io.ReadFull(r, head[:]); err != nil {
+		if _, err := io.ReadFull(c.r, head[:]); err != nil {
 			return rows, errors.Join(failure, err)
 		}
 		body := make([]byte, max(4, binary.BigEndian.Uint32(head[1:]))-4)
-		if _, err := io.ReadFull(r, body); err != nil {
+		if _, err := io.ReadFull(c.r, body); err != nil {
 			return rows, errors.Join(failure, err)
 		}
 		switch head[0] {
@@ -78,6 +94,10 @@ func receivePostgres(r *bufio.Reader) (rows [][]string, failure error) {
 				}
 			}
 			failure = errors.Join(failure, e)
+		case 'G': // CopyInResponse: there is nothing to copy
+			if err := sendPostgres(c.conn, 'f', "no data\x00"); err != nil {
+				return rows, err
+			}
 		case 'D': // DataRow
 			row, err := parseRow(body)
 			if err != nil {

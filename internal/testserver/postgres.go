@@ -172,7 +172,14 @@ func (s *PostgresServer) Rewind(primary *PostgresServer) {
 // Each call is a connection of its own: it is meant for arranging and inspecting,
 // not for load. An error of the server is a [*PostgresError].
 func (s *PostgresServer) Query(ctx context.Context, sql string) ([][]string, error) {
-	return queryPostgres(ctx, s.Addr(), sql)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	c, err := s.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close() //nolint:errcheck // nothing is left to be said
+	return c.Query(ctx, sql)
 }
 
 // tool runs a program of the server to its end, or ends the test.
