@@ -96,7 +96,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		p.Done(outcome)
 		return resp, nil
 	}
-	e := &exchange{permit: p, b: b, ctx: r.Context(), whole: resp.ContentLength >= 0}
+	e := &exchange{permit: p, ctx: r.Context(), whole: resp.ContentLength >= 0}
 	// A body that is never closed leaves nothing behind, so that the end of the context
 	// need not be watched.
 	e.body.Observe(context.Background(), resp, e)
@@ -119,7 +119,6 @@ func (t *transport) fallback(r *http.Request, err error) (*http.Response, error)
 type exchange struct {
 	body   httpx.ObservedBody
 	permit Permit
-	b      *Breaker
 	ctx    context.Context //nolint:containedctx // of the request
 	whole  bool            // the length of the body is known
 }
@@ -128,7 +127,7 @@ type exchange struct {
 func (e *exchange) BodyEnded(err error) {
 	outcome := uprung.Success
 	if err != nil {
-		outcome = e.b.classifyError(e.ctx, err, e.permit.start)
+		outcome = e.permit.b.classifyError(e.ctx, err, e.permit.start)
 		if outcome == uprung.Failure && !e.whole && e.ctx.Err() != nil {
 			outcome = uprung.Ignored // a stream that its reader left, after however long
 		}

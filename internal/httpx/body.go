@@ -83,7 +83,7 @@ func (b *body) over(err error) {
 }
 
 func (b *body) end(err error) {
-	if b.ended.CompareAndSwap(false, true) {
+	if !b.ended.Load() && b.ended.CompareAndSwap(false, true) {
 		b.observer.BodyEnded(err)
 	}
 }
