@@ -506,7 +506,7 @@ func TestEndpointWrapsTheWayToEach(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				made[id]++
-				return answering{next, func(*http.Request) (*http.Response, error) {
+				return shown{next, func(*http.Request) (*http.Response, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					seen[id]++
@@ -518,10 +518,10 @@ func TestEndpointWrapsTheWayToEach(t *testing.T) {
 			}
 			var base http.RoundTripper = &http.Transport{}
 			if name == "other base" {
-				base = answering{}
+				base = shown{}
 			}
 			rt := b.Transport(base)
-			if layers := uprung.VetTransport(rt).Layers; len(layers) < 2 || layers[1].Name != "answering" {
+			if layers := uprung.VetTransport(rt).Layers; len(layers) < 2 || layers[1].Name != "shown" {
 				t.Errorf("the chain is %v", layers)
 			}
 			for range 10 {
@@ -539,14 +539,14 @@ func TestEndpointWrapsTheWayToEach(t *testing.T) {
 	}
 }
 
-// answering answers itself, if it is told how.
-type answering struct {
+// shown shows in a chain, and answers itself, if it is told how.
+type shown struct {
 	next http.RoundTripper
 	do   func(*http.Request) (*http.Response, error)
 }
 
-func (w answering) RoundTrip(r *http.Request) (*http.Response, error) { return w.do(r) }
-func (w answering) Unwrap() http.RoundTripper                         { return w.next }
-func (w answering) Layer() uprung.Layer {
-	return uprung.Layer{Kind: uprung.KindObserve, Name: "answering"}
+func (w shown) RoundTrip(r *http.Request) (*http.Response, error) { return w.do(r) }
+func (w shown) Unwrap() http.RoundTripper                         { return w.next }
+func (w shown) Layer() uprung.Layer {
+	return uprung.Layer{Kind: uprung.KindObserve, Name: "shown"}
 }
