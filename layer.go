@@ -22,6 +22,8 @@ const (
 	KindAuthz Kind = "authz"
 	// KindRateLimit limits how often a key may do something.
 	KindRateLimit Kind = "ratelimit"
+	// KindConcurrency limits how many requests are in progress at once.
+	KindConcurrency Kind = "concurrency"
 	// KindCompress encodes bodies.
 	KindCompress Kind = "compress"
 	// KindCache answers from what was answered before.

@@ -77,3 +77,25 @@ func TestTransportKeepsThePromisesOfHTTP(t *testing.T) {
 	refusing := uprung.Must(ratelimit.New(ratelimit.Limit{}, o))
 	middlewaretest.RunTransport(t, passing.Transport, &middlewaretest.TransportOptions{Refusing: refusing.Transport})
 }
+
+func TestConcurrencyKeepsThePromisesOfHTTP(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		limit ratelimit.InFlight
+		queue int
+	}{
+		"fixed":             {ratelimit.AtMost(1000), 0},
+		"adaptive, a queue": {ratelimit.InFlight{Min: 100, Max: 1000}, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			passing := uprung.Must(ratelimit.NewConcurrency(tt.limit, &ratelimit.ConcurrencyOptions{Queue: tt.queue}))
+			refusing := uprung.Must(ratelimit.NewConcurrency(ratelimit.AtMost(1), nil))
+			if _, err := refusing.Acquire(t.Context(), ratelimit.Claim{}); err != nil {
+				t.Fatal(err)
+			}
+			middlewaretest.Run(t, passing.Middleware, &middlewaretest.Options{Refusing: refusing.Middleware})
+			middlewaretest.RunTransport(t, passing.Transport, &middlewaretest.TransportOptions{Refusing: refusing.Transport})
+		})
+	}
+}

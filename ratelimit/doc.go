@@ -7,9 +7,12 @@
 // and a flood of new keys neither grows the table nor frees an abuser.
 //
 // Do not use it where one worker paces itself, without keys: that is what
-// golang.org/x/time/rate is for, and [Limit.Limiter] is the way there. Do not
-// use it to bound how many requests are in progress at once: a limit of events
-// per second does not know how long each takes.
+// golang.org/x/time/rate is for, and [Limit.Limiter] is the way there.
+//
+// A [Concurrency] bounds how many requests are in progress at once, by a number that
+// is fixed or that finds itself from the time that requests take. It is what keeps a
+// server up under any load; a limit of events per second does not know how long each
+// takes, and a limit in progress does not know whose turn it is. Use both.
 //
 // # The shortest path
 //
@@ -30,6 +33,15 @@
 //		return errTooBusy
 //	}
 //
+// As many requests at once as the server does best, and the others refused with 503
+// before any work is done for them:
+//
+//	limit, err := ratelimit.NewConcurrency(ratelimit.Adaptive(), nil)
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	log.Fatal(http.ListenAndServe(":8080", limit.Middleware(mux)))
+//
 // # Choosing
 //
 //	you want                                      use
@@ -47,6 +59,12 @@
 //	to pace requests that go out                  Transport
 //	requests of different weight                  Options.Cost
 //	to see what would be refused, first           Options.Mode: uprung.Shadow
+//	a server that overload does not bring down    NewConcurrency: Adaptive
+//	so many at once, and no more                  NewConcurrency: AtMost
+//	to shed what matters least, first             ConcurrencyOptions.Priority
+//	nobody to take what is others' part           ConcurrencyOptions.Tenant
+//	to absorb short bursts                        ConcurrencyOptions.Queue
+//	a signal for scaling out                      Concurrency.Saturation
 //	one bucket, no keys, callers that wait        Limit.Limiter (x/time/rate)
 //
 // # Behavior
@@ -75,10 +93,27 @@
 // The limits of one Limiter hold in one process. N replicas behind a balancer
 // that spreads a client's requests grant up to N times as much.
 //
+// An adaptive [Concurrency] compares the time of requests with their base, the time
+// that they take if none waits for another, and rests where the first is two and a half
+// times the second: then all workers have work at hand, and hardly more. Under light
+// load the base is followed; in an overload the limit is lowered for about half a
+// second every half minute to look at it. It grows only when it is reached and shrinks
+// only while more than half of it is in use. Its queue is for bursts: one that has not
+// been empty for QueueWait admits only who has waited for less than a twentieth of it.
+//
+// The time of a request ends with its headers, its place with its response, so that
+// slow readers take places. Upgraded connections and streams of events have places of
+// their own. On a server, what a handler itself refuses with 429 or 503 says nothing; a
+// client's limit is lowered by it.
+//
 // The state is lost when the process ends: every key then has its whole burst.
 //
 // # References
 //
+//   - Little, A proof for the queuing formula L = λW, Operations Research 9(3), 1961.
+//   - Netflix, Performance under load, 2018 (the gradient of concurrency-limits).
+//   - Nichols, Jacobson, Controlling queue delay, ACM Queue 10(5), 2012; Maurer, Fail at
+//     scale, ACM Queue 13(8), 2015 (the rule for queues of servers).
 //   - ITU-T Recommendation I.371, annex A: the generic cell rate algorithm.
 //   - RFC 6585, section 4: 429 Too Many Requests. RFC 9110, section 10.2.3:
 //     Retry-After. RFC 9457: problem documents.
