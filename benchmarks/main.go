@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uprung/uprung/benchmarks/breaker"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/lb"
 	"github.com/uprung/uprung/benchmarks/proxy"
@@ -32,6 +33,7 @@ func suites() []*bench.Suite {
 		proxy.Suite(),
 		retry.Suite(),
 		retry.HedgeSuite(),
+		breaker.Suite(),
 	}
 }
 
