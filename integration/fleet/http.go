@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -39,6 +40,9 @@ func SendHTTP(clients []*http.Client) Send {
 			return err
 		}
 		resp, err := clients[client].Do(r)
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			return wrapped.Err // without the URL, so that errors can be counted
+		}
 		if err != nil {
 			return err
 		}

@@ -3,10 +3,13 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -39,6 +42,22 @@ type Result struct {
 
 // ErrorShare returns the errors as a share of what was sent.
 func (r Result) ErrorShare() float64 { return float64(len(r.Errors)) / float64(r.Sent) }
+
+// Reasons returns what the errors say, the most frequent first, and ten at most.
+func (r Result) Reasons() string {
+	counts := map[string]int{}
+	for _, err := range r.Errors {
+		counts[err.Error()]++
+	}
+	reasons := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	var text strings.Builder
+	for _, reason := range reasons[:min(len(reasons), 10)] {
+		fmt.Fprintf(&text, "\n%d times: %s", counts[reason], reason)
+	}
+	return text.String()
+}
 
 func (r Result) String() string {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -3,7 +3,6 @@
 package fleet
 
 import (
-	"errors"
 	"testing"
 	"time"
 
@@ -69,8 +68,8 @@ func Survive(t *testing.T, p *Plan, f *Processes, retriers []*retry.Retrier, sen
 		}
 	}
 	if len(r.Errors) > 0 {
-		complain("%d of %d requests failed, want none: %v\n%d had no attempt left, %d no budget, %d no time",
-			len(r.Errors), r.Sent, errors.Join(r.Errors...), sum.Exhausted, sum.Unbudgeted, sum.TooLate)
+		complain("%d of %d requests failed, want none; %d had no attempt left, %d no budget, %d no time:%s",
+			len(r.Errors), r.Sent, sum.Exhausted, sum.Unbudgeted, sum.TooLate, r.Reasons())
 	}
 	if amplified > amplification {
 		complain("servers saw %.3f times as many requests as were sent, want %v times at most", amplified, amplification)

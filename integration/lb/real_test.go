@@ -85,7 +85,7 @@ func compare(t *testing.T, name string, p *fleet.Plan, o *lb.Options) (got fleet
 			return got, true
 		}
 		if got.Late <= foretold.P99/10 {
-			t.Errorf("%s: %v: %v", name, err, errors.Join(got.Errors...))
+			t.Errorf("%s: %v; errors:%s", name, err, got.Reasons())
 			return got, true
 		}
 	}
