@@ -46,8 +46,9 @@ type Options struct {
 
 	// HedgeAt is the quantile of response times, over the last 10 seconds or so, after
 	// which a second request is sent while the first is out; whichever answers first,
-	// and well, counts. It is for what can be repeated. Zero means that there are no
-	// hedges; 0.95 is usual. It is below 1.
+	// and well, counts. It is for what can be repeated through a Transport; Do and package
+	// grpcretry send no hedges. Zero means that there are none; 0.95 is usual. It is below
+	// 1.
 	HedgeAt float64
 
 	// Idempotent reports whether a request can be repeated though it may have been
