@@ -86,7 +86,7 @@ type core struct {
 	origin   time.Time // of all instants
 	period   period
 	slowCall int64
-	simple   bool // a success is no more than that: nothing is timed, nor are failures in a row counted
+	simple   bool // a success that is not slow is counted once, and no more
 	draws    atomic.Uint64
 	problem  *httpx.Problem
 
@@ -111,7 +111,7 @@ func newCore(o *Options) (*core, error) {
 	c := &core{
 		o: complete, settings: settings, origin: time.Now(), problem: problem,
 		period: newPeriod(complete.Window), slowCall: int64(complete.SlowCall),
-		simple: complete.SlowCall == 0 && complete.Consecutive == 0,
+		simple: complete.SlowRatio == 0 && complete.Consecutive == 0,
 	}
 	c.mode.Store(int32(complete.Mode))
 	// How long probes take is not known; as long as it is open at the least is a fair
@@ -375,7 +375,12 @@ func (p *Permit) Done(o uprung.Outcome) {
 	}
 	p.b = nil
 	if o == uprung.Success && p.probe == nil && b.core.simple && b.word.Load() == p.word {
-		b.results.add(b.core.period.of(b.core.now()), 1) // most calls end here
+		now := b.core.now()
+		if !p.wasSlow(b, now) {
+			b.results.add(b.core.period.of(now), 1) // most calls end here
+			return
+		}
+		p.doneAt(b, now, o)
 		return
 	}
 	p.doneAt(b, b.core.now(), o)
