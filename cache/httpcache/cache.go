@@ -48,6 +48,9 @@ func New(store *Memory, o *Options) (*Cache, error) {
 			return nil, err
 		}
 	}
+	if c.store.owned.Swap(true) {
+		return nil, errors.New("httpcache: store is another cache's, want one of its own")
+	}
 	if c.unmet, err = httpx.NewProblem(http.StatusGatewayTimeout, &httpx.ProblemOptions{Detail: "No stored response can answer this request."}); err != nil {
 		return nil, err
 	}
@@ -84,16 +87,22 @@ type exchange struct {
 	wants    wants
 	verdict  verdict
 	asked    time.Time
-	flight   *flight // that it leads; may be nil
-	alone    bool    // it waited for another's in vain
-	shadow   bool    // nothing is answered from the cache
-	again    bool    // without conditions, since no candidate was meant
+	flight   *flight     // that it leads; may be nil
+	alone    bool        // it waited for another's in vain
+	shadow   bool        // nothing is answered from the cache
+	status   int         // of the response
+	outer    http.Header // of the response, which was there before the origin answered; may be nil
+	again    bool        // without conditions, since no candidate was meant
 }
+
+// ErrNotStored is what Options.Refused gets for a request that wants a stored response or
+// none (only-if-cached), where none can be used.
+var ErrNotStored = errors.New("httpcache: no stored response can answer the request")
 
 // passable reports whether a request is none that a cache answers or stores.
 func passable(r *http.Request) bool {
 	return r.Method == http.MethodConnect || len(r.Header["Upgrade"]) > 0 || r.URL.Opaque != "" ||
-		r.Method == http.MethodGet && (r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody)
+		(r.Method == http.MethodGet || r.Method == http.MethodHead) && r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody
 }
 
 // trusts reports whether what a request says of caches counts.
@@ -116,6 +125,7 @@ type disposition struct {
 // headers decides about a response whose header is here.
 func (x *exchange) headers(code int, h http.Header, now time.Time) disposition {
 	c, v := x.c, &x.verdict
+	x.status = code
 	s := status{name: c.o.Name, fwd: v.fwd}
 	if x.alone {
 		s.collapsed = -1
@@ -145,6 +155,9 @@ func (x *exchange) headers(code int, h http.Header, now time.Time) disposition {
 	e, why := x.admit(code, h, now)
 	if e == nil {
 		c.count.refuse(why)
+		if c.o.Debug {
+			s.detail = string(why)
+		}
 		return disposition{lines: s.lines(h[cacheStatus])}
 	}
 	s.stored, s.timed, s.ttl = true, true, int64(e.remaining(now)/time.Second)
@@ -174,7 +187,7 @@ func (x *exchange) admit(code int, h http.Header, now time.Time) (*Entry, refusa
 	if length > c.o.MaxObject || headerSize(h) > c.o.MaxHeader {
 		return nil, refusedSize
 	}
-	kept := x.rules.kept(h, &p)
+	kept := x.kept(h, &p)
 	if !dated {
 		kept["Date"] = []string{now.UTC().Format(http.TimeFormat)}
 	}
@@ -182,7 +195,7 @@ func (x *exchange) admit(code int, h http.Header, now time.Time) (*Entry, refusa
 	e.total, e.division = length, x.division
 	if code == http.StatusPartialContent {
 		part, ok := parseContentRange(single(h, "Content-Range"))
-		if tag, strongly := tagOf(h); !ok || !strongly || tag.weak {
+		if !ok {
 			return nil, refusedIncomplete
 		}
 		e.partial, e.part, e.total = true, part.byteRange, part.total
@@ -194,6 +207,18 @@ func (x *exchange) admit(code int, h http.Header, now time.Time) (*Entry, refusa
 	c.count.tagsIgnored.Add(uint64(ignored))
 	e.tags = c.tags.acquire(originOf(x.in), names)
 	return e, stored
+}
+
+// kept returns the header that is stored. What was there before the origin answered, and
+// it has not touched, is whose who put it there, and comes anew with each response.
+func (x *exchange) kept(h http.Header, p *policy) http.Header {
+	k := x.rules.kept(h, p)
+	for name, values := range x.outer {
+		if slices.Equal(k[name], values) {
+			delete(k, name)
+		}
+	}
+	return k
 }
 
 // withhold takes out of the header of an entry what is not passed on.
@@ -256,15 +281,10 @@ func (x *exchange) abandon(e *Entry, why refusal) {
 func (x *exchange) commit(e *Entry, f *flight, failed error) {
 	c := x.c
 	f.mu.Lock()
-	b, whole, doomed := &body{chunks: f.chunks, length: f.end}, f.whole && f.end <= c.o.MaxObject, f.doomed
-	for _, name := range f.purged {
-		for at := range e.tags {
-			doomed = doomed || e.tags[at].name == name
-		}
-	}
+	chunks, length, whole := f.chunks, f.end, f.whole && f.end <= c.o.MaxObject
 	f.mu.Unlock()
 	switch {
-	case doomed:
+	case f.endedBy(e):
 		x.abandon(e, refusedPurged)
 		return
 	case !whole:
@@ -272,7 +292,8 @@ func (x *exchange) commit(e *Entry, f *flight, failed error) {
 		return
 	}
 	e = e.copied() // others read the one that was published
-	e.body = b
+	e.body = compacted(chunks, length)
+	b := e.body
 	if x.shadow {
 		x.compare(e, failed)
 	}
@@ -309,18 +330,20 @@ func (x *exchange) compare(e *Entry, failed error) {
 // put stores an entry.
 func (x *exchange) put(e *Entry) {
 	e.measure()
-	if !x.c.store.put(e, nil) {
+	switch x.c.store.put(e, nil, x.flight) {
+	case putTooLarge:
 		x.abandon(e, refusedSize)
-		return
+	case putGone:
+		x.abandon(e, refusedPurged)
+	default:
+		x.c.count.stored.Add(1)
 	}
-	x.c.count.stored.Add(1)
 }
 
 // commitCut stores what came of a body that was cut off as the part that it is, if more
 // of it can be told to be of the same (RFC 9111, section 3.3).
 func (x *exchange) commitCut(e *Entry) {
-	tag, ok := tagOf(e.header)
-	if !x.rules.rfc || e.status != http.StatusOK || !ok || tag.weak || e.total <= e.body.length || e.body.length == 0 {
+	if !x.rules.rfc || e.status != http.StatusOK || e.total <= e.body.length || e.body.length == 0 {
 		x.abandon(e, refusedIncomplete)
 		return
 	}
@@ -379,14 +402,8 @@ func (x *exchange) commitPart(e *Entry) {
 // one to be used, or nil if it is about none.
 func (x *exchange) validated(h http.Header, now time.Time) *Entry {
 	var use *Entry
-	for _, old := range x.verdict.selected(h, now) {
-		e := x.freshen(old, h, now)
-		if !x.doomed() {
-			x.c.tags.retain(e.tags)
-			if !x.c.store.put(e, old) {
-				x.c.tags.release(e.tags) // the old one is gone: this one serves once
-			}
-		}
+	for _, old := range x.verdict.selected(x.in, h, now) {
+		e := x.freshened(old, h, now)
 		if use == nil || old == x.verdict.entry {
 			use = e
 		}
@@ -397,14 +414,21 @@ func (x *exchange) validated(h http.Header, now time.Time) *Entry {
 	return use
 }
 
-// doomed reports whether what was fetched was purged meanwhile.
-func (x *exchange) doomed() bool {
-	if x.flight == nil {
-		return false
+// freshened stores a response with what a newer header of it says, in place of what it
+// was, and returns it. One that must not be stored any more serves this once.
+func (x *exchange) freshened(old *Entry, h http.Header, now time.Time) *Entry {
+	e := x.freshen(old, h, now)
+	asked := &http.Request{Method: old.method, URL: x.in.URL, Host: x.in.Host, Header: x.in.Header}
+	if why := x.rules.storable(asked, &x.wants.directives, e.status, e.header, &e.policy); why != stored {
+		x.c.store.remove(old)
+		x.c.count.refuse(why)
+		return e
 	}
-	x.flight.mu.Lock()
-	defer x.flight.mu.Unlock()
-	return x.flight.doomed
+	x.c.tags.retain(e.tags)
+	if x.c.store.put(e, old, x.flight) != putDone {
+		x.c.tags.release(e.tags)
+	}
+	return e
 }
 
 // freshen returns a response with what a newer header of it says (RFC 9111, section 3.2).
@@ -427,18 +451,14 @@ func (x *exchange) freshen(old *Entry, h http.Header, now time.Time) *Entry {
 	date, _ := dateOf(merged, now)
 	p := x.rules.policyOf(old.status, merged, date, now)
 	e := &Entry{
-		key: old.key, method: old.method, status: old.status, header: x.rules.kept(merged, &p), body: old.body,
+		key: old.key, method: old.method, status: old.status, header: x.kept(merged, &p), body: old.body,
 		total: old.total, part: old.part, partial: old.partial, chosen: old.chosen, policy: p, date: date, received: now,
 		initial: initialAge(merged, date, x.asked, now), tags: old.tags, division: old.division,
 	}
-	for at := range e.tags {
-		if e.tags[at].soft != e.tags[at].cell.soft.Load() { // what was purged softly is new again
-			fresh := append([]tagged(nil), e.tags...)
-			for at := range fresh {
-				fresh[at].soft = fresh[at].cell.soft.Load()
-			}
-			e.tags = fresh
-			break
+	if old.valid() == softPurged { // it is new again
+		e.tags = slices.Clone(old.tags)
+		for at := range e.tags {
+			e.tags[at].soft = e.tags[at].cell.soft.Load()
 		}
 	}
 	x.c.withhold(e)
@@ -459,54 +479,43 @@ func (x *exchange) head(code int, h http.Header, now time.Time) {
 			return
 		}
 	}
-	e := x.freshen(old, h, now)
-	x.c.tags.retain(e.tags)
-	if !x.c.store.put(e, old) {
-		x.c.tags.release(e.tags)
-	}
+	x.freshened(old, h, now)
 }
 
 // invalidate ends what the response to an unsafe request says is no longer so (RFC 9111,
 // section 4.4).
-func (c *Cache) invalidate(r *http.Request, principal string, code int, h http.Header) {
+//
+// What the exchange of the request stores itself, if there is one, comes after it.
+func (c *Cache) invalidate(r *http.Request, principal string, code int, h http.Header, own *exchange) {
 	if code < 200 || code > 399 {
 		return
 	}
-	c.drop(string(c.appendKey(nil, r, principal)))
+	var fills *flight
+	if own != nil {
+		fills = own.flight
+	}
+	c.drop(string(c.appendKey(nil, r, principal)), fills)
 	for _, name := range []string{"Location", "Content-Location"} {
-		said := single(h, name)
-		if said == "" {
-			continue
-		}
-		at, err := r.URL.Parse(said)
-		if err != nil || at.Opaque != "" {
-			continue
-		}
-		other := &http.Request{Method: http.MethodGet, URL: at, TLS: r.TLS, Header: http.Header{}}
-		if at.Host == "" {
-			other.Host = r.Host
-		}
-		if originOf(other) == originOf(r) {
-			c.drop(string(c.appendKey(nil, other, principal)))
+		if at := resolve(r, single(h, name)); at != nil {
+			other := *r
+			other.URL = at
+			c.drop(string(c.appendKey(nil, &other, principal)), fills)
 		}
 	}
 	if !c.o.IgnoreGroupInvalidation {
 		if groups, ok := parseList(h[groupInvalidates]); ok {
-			for at, group := range groups {
-				if at == c.o.MaxTags {
-					break
-				}
+			for _, group := range groups[:min(len(groups), c.o.MaxTags)] {
 				if group.kind == stringItem {
-					c.purgeTag(originOf(r), group.text, false)
+					c.purgeTag(originOf(r), group.text, false, fills)
 				}
 			}
 		}
 	}
 }
 
-// drop ends all responses under a key.
-func (c *Cache) drop(key string) {
-	c.flights.doomKey(key)
+// drop ends all responses under a key, but what a fetch will store.
+func (c *Cache) drop(key string, but *flight) {
+	c.flights.doomKey(key, but)
 	c.count.invalidated.Add(uint64(c.store.removeKey(key, false)))
 }
 
@@ -534,8 +543,17 @@ func (c *Cache) purgeURL(url string, soft bool) (int, error) {
 		return 0, err
 	}
 	c.count.purges.Add(1)
-	c.flights.doomKey(key)
+	if c.o.Private != nil { // one for each principal
+		return c.purgeWhere(func(known string) bool { return strings.HasPrefix(known, key) }, soft), nil
+	}
+	c.flights.doomKey(key, nil)
 	return c.store.removeKey(key, soft), nil
+}
+
+// purgeWhere does so for all keys for which match reports true.
+func (c *Cache) purgeWhere(match func(key string) bool, soft bool) int {
+	c.flights.doom(func(f *flight) bool { return match(f.key) })
+	return c.store.removeWhere(match, soft)
 }
 
 // keyOf returns the key of a URL in a shared cache.
@@ -556,45 +574,56 @@ func (c *Cache) PurgePrefix(_ context.Context, prefix string) (int, error) {
 		return 0, err
 	}
 	key = strings.TrimSuffix(key, string(rune(keyEnd)))
-	match := func(known string) bool { return prefixed(known, key) }
 	c.count.purges.Add(1)
-	c.flights.doom(func(f *flight) bool { return match(f.key) })
-	return c.store.removeWhere(match, false), nil
+	return c.purgeWhere(func(known string) bool { return prefixed(known, key) }, false), nil
 }
 
 // PurgeTag ends all responses of an origin, such as https://example.com, that have one of
-// the tags. It takes as long for one response as for a million. Tags are compared byte for
-// byte.
-func (c *Cache) PurgeTag(_ context.Context, origin string, tags ...string) {
-	c.count.purges.Add(1)
-	for _, tag := range tags {
-		c.purgeTag(strings.ToLower(origin), tag, false)
-	}
+// the tags, and returns how many of the tags any response has. It takes as long for one
+// response as for a million. Tags are compared byte for byte. The origin is that of the
+// requests as the cache gets them: behind a proxy that ends TLS its scheme is http.
+func (c *Cache) PurgeTag(_ context.Context, origin string, tags ...string) (int, error) {
+	return c.purgeTags(origin, tags, false)
 }
 
-// SoftPurgeTag makes them stale.
-func (c *Cache) SoftPurgeTag(_ context.Context, origin string, tags ...string) {
-	c.count.purges.Add(1)
-	for _, tag := range tags {
-		c.purgeTag(strings.ToLower(origin), tag, true)
-	}
+// SoftPurgeTag makes them stale, as [Cache.SoftPurge] does.
+func (c *Cache) SoftPurgeTag(_ context.Context, origin string, tags ...string) (int, error) {
+	return c.purgeTags(origin, tags, true)
 }
 
-func (c *Cache) purgeTag(origin, tag string, soft bool) {
+func (c *Cache) purgeTags(origin string, tags []string, soft bool) (known int, err error) {
+	r, err := http.NewRequest(http.MethodGet, origin, nil)
+	if err != nil || r.URL.Host == "" {
+		return 0, errors.New("httpcache: origin is " + strconv.Quote(origin) + ", want scheme and host such as https://example.com")
+	}
+	origin = originOf(r)
+	c.count.purges.Add(1)
+	for _, tag := range tags {
+		if c.purgeTag(origin, tag, soft, nil) {
+			known++
+		}
+	}
+	return known, nil
+}
+
+func (c *Cache) purgeTag(origin, tag string, soft bool, but *flight) bool {
+	// Fetches whose header is not here yet have no tags: they remember this one.
 	name := tagKey(origin, tag)
 	c.flights.doom(func(f *flight) bool {
+		if f == but {
+			return false
+		}
 		if len(f.purged) < maxPurgedIn {
 			f.purged = append(f.purged, name)
 			return false
 		}
 		return true
 	})
-	c.tags.purge(origin, tag, soft)
+	return c.tags.purge(name, soft)
 }
 
 // PurgeAll ends all responses, and returns how many there were.
 func (c *Cache) PurgeAll(context.Context) int {
 	c.count.purges.Add(1)
-	c.flights.doom(func(*flight) bool { return true })
-	return c.store.removeWhere(func(string) bool { return true }, false)
+	return c.purgeWhere(func(string) bool { return true }, false)
 }

@@ -23,8 +23,8 @@ func (d delta) duration() time.Duration { return time.Duration(d.seconds) * time
 type directives struct {
 	present bool // there is a field at all
 
-	maxAge, sMaxAge      delta
-	noStore, noTransform bool
+	maxAge, sMaxAge delta
+	noStore         bool
 	// noCache and private are unqualified; with names of fields they are noCacheFields and
 	// privateFields, in canonical form.
 	noCache, private             bool
@@ -33,7 +33,6 @@ type directives struct {
 	proxyRevalidate              bool
 	mustUnderstand               bool
 	public                       bool
-	immutable                    bool
 	staleWhileRevalidate         delta
 	staleIfError                 delta
 
@@ -57,7 +56,9 @@ func parseDirectives(lines []string) (d directives) {
 	return d
 }
 
-// nextDirective cuts a directive off a list. Commas within a quoted string do not end it.
+// nextDirective cuts a directive off a list. Commas within a quoted string do not end it,
+// but a quote that is not closed hides nothing. A value beside which there is white space,
+// or anything after its quotes, keeps that, and so is no number.
 func nextDirective(s string) (name, value string, valued bool, rest string) {
 	s = strings.TrimLeft(s, " \t,")
 	end := 0
@@ -68,22 +69,31 @@ func nextDirective(s string) (name, value string, valued bool, rest string) {
 	if end == len(s) || s[end] == ',' {
 		return name, "", false, s[min(end+1, len(s)):]
 	}
-	s = strings.TrimLeft(s[end+1:], " \t")
-	if !strings.HasPrefix(s, `"`) {
-		value, rest, _ = strings.Cut(s, ",")
-		return name, strings.TrimRight(value, " \t"), true, rest
+	spaced := s[len(name):end]
+	s = s[end+1:]
+	if text, after, ok := quotedPrefix(s); ok {
+		value, s = text, after
 	}
-	var text strings.Builder
-	at := 1
-	for at < len(s) && s[at] != '"' {
-		if s[at] == '\\' && at+1 < len(s) {
+	after, rest, _ := strings.Cut(s, ",")
+	return name, spaced + value + strings.TrimRight(after, " \t"), true, rest
+}
+
+// quotedPrefix reads a quoted string at the beginning of s (RFC 9110, section 5.6.4).
+func quotedPrefix(s string) (text, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return "", s, false
+	}
+	var b strings.Builder
+	for at := 1; at < len(s); at++ {
+		switch {
+		case s[at] == '"':
+			return b.String(), s[at+1:], true
+		case s[at] == '\\' && at+1 < len(s):
 			at++
 		}
-		text.WriteByte(s[at])
-		at++
+		b.WriteByte(s[at])
 	}
-	_, rest, _ = strings.Cut(s[min(at+1, len(s)):], ",")
-	return name, text.String(), true, rest
+	return "", s, false
 }
 
 func (d *directives) note(name, value string, valued bool) {
@@ -100,8 +110,6 @@ func (d *directives) note(name, value string, valued bool) {
 		seconds(&d.sMaxAge)
 	case strings.EqualFold(name, "no-store"):
 		d.noStore = true
-	case strings.EqualFold(name, "no-transform"):
-		d.noTransform = true
 	case strings.EqualFold(name, "no-cache"):
 		if names := fieldNames(value); valued && len(names) > 0 {
 			d.noCacheFields = append(d.noCacheFields, names...)
@@ -122,8 +130,6 @@ func (d *directives) note(name, value string, valued bool) {
 		d.mustUnderstand = true
 	case strings.EqualFold(name, "public"):
 		d.public = true
-	case strings.EqualFold(name, "immutable"):
-		d.immutable = true
 	case strings.EqualFold(name, "stale-while-revalidate"):
 		seconds(&d.staleWhileRevalidate)
 	case strings.EqualFold(name, "stale-if-error"):

@@ -4,6 +4,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -83,15 +84,16 @@ func newEntry(key string, r *http.Request, status int, h http.Header, p policy, 
 	date, _ := dateOf(h, received)
 	return &Entry{
 		key: key, method: r.Method, status: status, header: h, policy: p, date: date, received: received,
-		chosen:  selectors(h["Vary"], r.Header),
+		chosen:  selectors(h, r.Header),
 		initial: initialAge(h, date, asked, received),
 	}
 }
 
-// initialAge returns the corrected initial age (RFC 9111, section 4.2.3).
+// initialAge returns the corrected initial age (RFC 9111, section 4.2.3), at most what a
+// delta of seconds can say, so that nothing overflows.
 func initialAge(h http.Header, date, asked, received time.Time) time.Duration {
 	apparent := max(received.Sub(date), 0)
-	return max(apparent, ageOf(h)+max(received.Sub(asked), 0))
+	return min(max(apparent, ageOf(h)+max(received.Sub(asked), 0)), maxSeconds*time.Second)
 }
 
 // copied returns another entry with the same content, whose header can be changed.
@@ -118,7 +120,9 @@ func (e *Entry) measure() {
 	for at := range e.chosen {
 		e.size += int64(len(e.chosen[at].name)+2*len(e.chosen[at].value)) + 64
 	}
-	e.size += int64(len(e.tags)) * 32
+	for at := range e.tags {
+		e.size += int64(len(e.tags[at].name)) + 128 // as if the tag were nobody else's
+	}
 }
 
 // body is what was stored of a body, in parts of at most chunkSize, which do not change.
@@ -129,6 +133,24 @@ type body struct {
 
 // chunkSize is the length of the parts in which bodies are kept and passed on.
 const chunkSize = 32 << 10
+
+// singleChunk is up to where a body is kept in one piece, for a single write.
+const singleChunk = 64 << 10
+
+// compacted returns a body of the parts of a log, which others may read still, without
+// the room that is left in them.
+func compacted(chunks [][]byte, length int64) *body {
+	b := &body{chunks: slices.Clone(chunks), length: length}
+	if length <= singleChunk && len(chunks) > 1 {
+		b.chunks = [][]byte{slices.Concat(chunks...)}
+	}
+	for at, chunk := range b.chunks {
+		if room := cap(chunk) - len(chunk); room > len(chunk)/8 {
+			b.chunks[at] = append(make([]byte, 0, len(chunk)), chunk...)
+		}
+	}
+	return b
+}
 
 func (b *body) size() int64 {
 	if b == nil {

@@ -25,15 +25,14 @@ func (f *flight) detach(parent context.Context, timeout time.Duration) (context.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	var timer atomic.Pointer[time.Timer]
 	f.mu.Lock()
-	f.cancel = func() { cancel(context.Canceled) }
+	f.cancel = func() { cancel(context.Cause(parent)) }
 	f.mu.Unlock()
 	stop := context.AfterFunc(parent, func() {
 		f.mu.Lock()
 		f.left = true
-		others := f.waiters > 0
+		deserted := f.deserted()
 		f.mu.Unlock()
-		if !others {
-			cancel(context.Cause(parent))
+		if deserted {
 			return
 		}
 		timer.Store(time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) }))
@@ -50,21 +49,29 @@ func (f *flight) detach(parent context.Context, timeout time.Duration) (context.
 // begin makes the exchange of a request that may be answered from the cache. The faces
 // do what its verdict says.
 func (c *Cache) begin(r *http.Request, principal string, rules *rules, face bool, now time.Time) *exchange {
-	x := &exchange{c: c, rules: rules, in: r, asked: now, division: c.partition(r)}
+	x := c.exchangeOf(r, principal, rules)
+	x.asked = now
 	x.wants = rules.wantsOf(r, c.trusts(r, face))
-	key := c.appendKey(make([]byte, 0, 256), r, principal)
-	found := c.store.get(key)
-	x.key = string(key)
-	x.verdict = rules.judge(r, &x.wants, found, x.division, now)
+	x.verdict = rules.judge(r, &x.wants, c.store.get([]byte(x.key)), x.division, now)
 	return x
+}
+
+// exchangeOf makes that of one which cannot, but whose response may be stored.
+func (c *Cache) exchangeOf(r *http.Request, principal string, rules *rules) *exchange {
+	key := c.appendKey(make([]byte, 0, 256), r, principal)
+	return &exchange{c: c, rules: rules, in: r, out: r, asked: time.Now(), key: string(key), division: c.partition(r), verdict: verdict{fwd: "method"}}
+}
+
+// bypasses reports whether a request passes by the cache. Its response may still
+// invalidate what is stored.
+func (c *Cache) bypasses(r *http.Request) bool {
+	return c.Mode() == uprung.Off || c.o.Skip != nil && c.o.Skip(r)
 }
 
 // send makes the request that goes to the origin.
 func (x *exchange) send(ctx context.Context) *http.Request {
-	x.out = x.c.outgoing(x.in)
-	if ctx != nil {
-		x.out = x.out.WithContext(ctx)
-	}
+	x.out = x.c.outgoing(x.in).WithContext(ctx)
+	x.asked = time.Now() // it may have waited for another's fetch
 	if x.verdict.action == validate && !x.shadow {
 		x.verdict.condition(x.out)
 	}
@@ -73,7 +80,7 @@ func (x *exchange) send(ctx context.Context) *http.Request {
 
 // sendAgain makes it once more, without conditions.
 func (x *exchange) sendAgain() *http.Request {
-	x.again = true
+	x.again, x.asked = true, time.Now()
 	out := x.c.outgoing(x.in).WithContext(x.out.Context())
 	unconditional(out)
 	x.out = out
@@ -81,9 +88,31 @@ func (x *exchange) sendAgain() *http.Request {
 }
 
 // waits reports whether a request may wait for the fetch of another.
-func (x *exchange) waits() bool {
-	return x.in.Method == http.MethodGet && x.c.o.Collapse.Wait > 0 && !x.shadow && !x.wants.noStore &&
-		len(x.in.Header["Range"]) == 0
+func (x *exchange) waits() bool { return x.plain() && x.c.o.Collapse.Wait > 0 && !x.shadow }
+
+// opens reports whether others may wait for its fetch: not if what comes can be an answer
+// to conditions of its client.
+func (x *exchange) opens() bool {
+	return x.plain() && !x.shadow && (x.verdict.action == validate || !conditional(x.in))
+}
+
+// plain reports whether the answer is all of a response that may be stored.
+func (x *exchange) plain() bool {
+	h := x.in.Header
+	return x.in.Method == http.MethodGet && !x.wants.noStore && len(h["Range"]) == 0 && len(h["If-Match"]) == 0 && len(h["If-Unmodified-Since"]) == 0
+}
+
+// decided tells others what has become of the fetch that an exchange leads: an entry that
+// may be theirs, or that they are to fetch themselves, as all are to for some time if it
+// was the response that is nobody else's.
+func (x *exchange) decided(e *Entry, now time.Time) {
+	if x.flight == nil {
+		return
+	}
+	x.flight.decide(e)
+	if x.flight.open && x.status < 500 && (e == nil || e.policy.noCache || !e.fresh(now)) {
+		x.c.flights.alone(x.key, now)
+	}
 }
 
 // shareable reports whether what another fetches answers this request too.
@@ -125,7 +154,7 @@ func (c *Cache) revalidate(x *exchange, do func(context.Context, *exchange)) {
 	for _, name := range []string{"If-None-Match", "If-Modified-Since", "Range", "If-Range"} {
 		delete(in.Header, name)
 	}
-	own := &exchange{c: c, rules: x.rules, in: in, key: x.key, division: x.division, asked: time.Now(), wants: wants{}}
+	own := &exchange{c: c, rules: x.rules, in: in, key: x.key, division: x.division, asked: time.Now()}
 	own.verdict = verdict{action: validate, fwd: "stale", entry: e, candidates: []*Entry{e}}
 	c.count.validations.Add(1)
 	go func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +15,9 @@ import (
 type flight struct {
 	key      string
 	division string
-	limit    int64 // of what is kept
+	limit    int64       // of what is kept
+	open     bool        // others may wait for it
+	doomed   atomic.Bool // purged meanwhile: not to be stored
 
 	mu      sync.Mutex
 	wake    chan struct{} // closed and replaced at each change
@@ -26,13 +29,13 @@ type flight struct {
 	whole   bool  // all of it is in chunks
 	done    bool
 	err     error
-	doomed  bool  // purged meanwhile: not to be stored
 	flushed int64 // one more than up to where the origin wants it sent at once; zero if nowhere
 	purged  []string
 	readers []*logReader
 	waiters int
 	left    bool  // the client that began it has
 	leftFor error // why it could not be written to
+	given   bool  // up: nobody is there to read it
 	cancel  context.CancelFunc
 }
 
@@ -50,10 +53,6 @@ var (
 	errNotWhole = errors.New("httpcache: the body is no longer kept")
 	errWhole    = errors.New("httpcache: the body has ended")
 )
-
-func newFlight(key, division string, limit int64) *flight {
-	return &flight{key: key, division: division, limit: limit, wake: make(chan struct{}), whole: true}
-}
 
 // changed wakes all that wait. The caller holds mu.
 func (f *flight) changed() {
@@ -143,6 +142,9 @@ func (f *flight) write(ctx context.Context, p []byte) error {
 		f.end += int64(n)
 		p = p[n:]
 	}
+	if !f.whole {
+		f.trim()
+	}
 	f.changed()
 	f.mu.Unlock()
 	return nil
@@ -151,25 +153,27 @@ func (f *flight) write(ctx context.Context, p []byte) error {
 // room gives up what all have read, and cuts off those who are too slow. It reports false
 // if the leader is. The caller holds mu.
 func (f *flight) room() bool {
-	least := f.end
 	for _, r := range f.readers {
-		if r.leader {
-			least = min(least, r.at)
-		} else if r.at < f.end-f.limit/2 {
-			r.cut = true // half of what is kept behind the origin
-		} else {
-			least = min(least, r.at)
-		}
+		r.cut = !r.leader && r.at < f.end-f.limit/2 // half of what is kept behind the origin
 	}
 	f.readers = slices.DeleteFunc(f.readers, func(r *logReader) bool { return r.cut })
+	f.trim()
+	f.changed()
+	return f.end-f.base < f.limit
+}
+
+// trim gives up what all have read. The caller holds mu.
+func (f *flight) trim() {
+	least := f.end
+	for _, r := range f.readers {
+		least = min(least, r.at)
+	}
 	for len(f.chunks) > 0 && f.base+int64(len(f.chunks[0])) <= least {
 		f.base += int64(len(f.chunks[0]))
 		f.chunks[0] = nil
 		f.chunks = f.chunks[1:]
 		f.whole = false
 	}
-	f.changed()
-	return f.end-f.base < f.limit
 }
 
 // finish says that the body has ended.
@@ -261,10 +265,19 @@ func (r *logReader) leave(err error) {
 	} else {
 		f.waiters--
 	}
-	if f.left && f.waiters == 0 && f.cancel != nil {
-		f.cancel() // nobody is there to read what would come
-	}
+	f.deserted()
 	f.changed()
+}
+
+// deserted ends a fetch that nobody is there to read. The caller holds mu.
+func (f *flight) deserted() bool {
+	if !f.left || f.waiters > 0 {
+		return false
+	}
+	if f.given = true; f.cancel != nil {
+		f.cancel()
+	}
+	return true
 }
 
 // flights are the fetches in progress, by key.
@@ -282,37 +295,49 @@ const (
 	maxPurgedIn = 64 // tags purged during a flight that are remembered
 )
 
-// join returns the flight for a key that a request can wait for, or one that it has
-// begun itself. It returns nil if there is one, and it must not wait.
-func (fs *flights) join(key, division string, limit int64, most int, waits bool, now time.Time) (f *flight, leads bool) {
+// join returns the flight that an exchange can wait for, or one that it has begun itself.
+func (fs *flights) join(x *exchange, waits bool) (f *flight, leads bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if until, ok := fs.lonely[key]; ok {
-		if now.Before(until) {
+	if until, ok := fs.lonely[x.key]; ok {
+		if x.asked.Before(until) {
 			waits = false
 		} else {
-			delete(fs.lonely, key)
+			delete(fs.lonely, x.key)
 		}
 	}
 	if waits {
-		for _, f := range fs.all[key] {
-			f.mu.Lock()
-			open := f.division == division && f.base == 0 && !f.done && !f.doomed && f.waiters < most
-			if open {
-				f.waiters++
-			}
-			f.mu.Unlock()
-			if open {
+		for _, f := range fs.all[x.key] {
+			if f.join(x.division, x.c.o.Collapse.MaxWaiters) {
 				return f, false
 			}
 		}
 	}
-	f = newFlight(key, division, limit)
+	f = &flight{key: x.key, division: x.division, limit: x.c.o.MaxObject, open: x.opens(), wake: make(chan struct{}), whole: true}
 	if fs.all == nil {
 		fs.all, fs.lonely = make(map[string][]*flight), make(map[string]time.Time)
 	}
-	fs.all[key] = append(fs.all[key], f)
+	fs.all[x.key] = append(fs.all[x.key], f)
 	return f, true
+}
+
+// join makes one more wait for a flight, if it can be waited for.
+func (f *flight) join(division string, most int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.open || f.division != division || f.base > 0 || f.done || f.given || f.doomed.Load() || f.waiters >= most {
+		return false
+	}
+	f.waiters++
+	return true
+}
+
+// endedBy reports whether a purge has ended what came of a flight: all of it, or a tag of
+// the entry that was purged before the entry had it.
+func (f *flight) endedBy(e *Entry) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.doomed.Load() || slices.ContainsFunc(e.tags, func(t tagged) bool { return slices.Contains(f.purged, t.name) })
 }
 
 // part ends the wait of a request that did not get a reader.
@@ -320,9 +345,7 @@ func (f *flight) part() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waiters--
-	if f.left && f.waiters == 0 && f.cancel != nil {
-		f.cancel()
-	}
+	f.deserted()
 }
 
 // land takes a flight out.
@@ -362,20 +385,20 @@ func (fs *flights) doom(match func(*flight) bool) {
 		for _, f := range all {
 			f.mu.Lock()
 			if match(f) {
-				f.doomed = true
+				f.doomed.Store(true)
 			}
 			f.mu.Unlock()
 		}
 	}
 }
 
-// doomKey does so for one key.
-func (fs *flights) doomKey(key string) {
+// doomKey does so for one key, but for one fetch.
+func (fs *flights) doomKey(key string, but *flight) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for _, f := range fs.all[key] {
-		f.mu.Lock()
-		f.doomed = true
-		f.mu.Unlock()
+		if f != but {
+			f.doomed.Store(true)
+		}
 	}
 }

@@ -45,6 +45,7 @@ func fieldNames(list string) []string {
 var hopByHop = []string{
 	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade",
 	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+	"Trailer", // names what is not stored
 }
 
 // storedHeader returns what is stored of the header of a response: a copy whose slices
@@ -56,7 +57,7 @@ func storedHeader(h http.Header) http.Header {
 	}
 	stored := make(http.Header, len(h))
 	for name, values := range h {
-		if listed[name] || slices.Contains(hopByHop, name) || len(values) == 0 {
+		if listed[name] || slices.Contains(hopByHop, name) || strings.HasPrefix(name, http.TrailerPrefix) || len(values) == 0 {
 			continue
 		}
 		stored[name] = slices.Clip(slices.Clone(values))

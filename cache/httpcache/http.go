@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -38,12 +39,10 @@ func (h *handler) Layer() uprung.Layer {
 // ServeHTTP answers a request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := h.c
-	if c.Mode() == uprung.Off || passable(r) || c.o.Skip != nil && c.o.Skip(r) {
+	switch {
+	case passable(r), safeMethod(r.Method) && c.bypasses(r):
 		c.count.bypassed.Add(1)
 		h.next.ServeHTTP(w, r)
-		return
-	}
-	switch {
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		if len(r.Header) < quick && c.Mode() == uprung.Enforce && h.quickHit(w, r) {
 			return
@@ -123,6 +122,10 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 		}
 	case unmet:
 		c.count.unmet.Add(1)
+		if c.o.Refused != nil {
+			c.o.Refused(w, r, ErrNotStored)
+			return
+		}
 		c.unmet.Write(w, r, 0)
 	case validate:
 		c.count.validations.Add(1)
@@ -150,19 +153,21 @@ func (h *handler) forward(w http.ResponseWriter, x *exchange) {
 		h.fetch(w, x)
 		return
 	}
-	f, leads := c.flights.join(x.key, x.division, c.o.MaxObject, c.o.Collapse.MaxWaiters, x.waits(), x.asked)
+	f, leads := c.flights.join(x, x.waits())
 	if !leads {
 		if h.follow(w, x, f) {
 			return
 		}
 		x.alone = true
-		if f, leads = c.flights.join(x.key, x.division, c.o.MaxObject, 0, false, x.asked); !leads {
-			h.fetch(w, x)
-			return
-		}
+		f, _ = c.flights.join(x, false)
 	}
+	h.lead(w, x, f)
+}
+
+// lead has the origin answer, so that others may wait for it.
+func (h *handler) lead(w http.ResponseWriter, x *exchange, f *flight) {
 	x.flight = f
-	defer c.flights.land(f)
+	defer h.c.flights.land(f)
 	defer f.finish(http.ErrAbortHandler) // unless it has ended well
 	h.fetch(w, x)
 }
@@ -199,16 +204,12 @@ func (h *handler) follow(w http.ResponseWriter, x *exchange, f *flight) bool {
 	dst["Age"] = e.aged(now, c.o.Name).age
 	dst[cacheStatus] = s.lines(e.header[cacheStatus])
 	if e.unmodified(x.in, now) {
-		for name := range e.header {
-			if strings.HasPrefix(name, "Content-") && name != "Content-Location" {
-				delete(dst, name)
-			}
-		}
+		e.withoutContent(dst)
 		w.WriteHeader(http.StatusNotModified)
 		return true
 	}
 	w.WriteHeader(e.status)
-	if err := from.copyTo(x.in.Context(), w, c.o.Collapse.Wait); err != nil {
+	if err := from.copyTo(x.in.Context(), w, c.o.FetchTimeout); err != nil {
 		panic(http.ErrAbortHandler) // what was sent is not all
 	}
 	return true
@@ -244,19 +245,15 @@ func (h *handler) fetch(w http.ResponseWriter, x *exchange) {
 	}
 	out := x.send(ctx)
 	for {
-		t := &tee{x: x, w: w, outer: w.Header().Clone()}
-		if t.own = t.outer.Clone(); t.own == nil {
-			t.own = make(http.Header)
-		}
+		t := newTee(x, w)
 		h.run(t, out)
 		if t.disposition.again {
 			out = x.sendAgain()
 			continue
 		}
 		if t.disposition.use {
-			t.restore()
-			if f != nil {
-				f.decide(t.disposition.entry)
+			t.publish(x.outer)
+			if x.decided(t.disposition.entry, time.Now()); f != nil {
 				f.finish(nil)
 			}
 			h.answer(w, x, t.disposition.entry, t.disposition.lines)
@@ -276,10 +273,15 @@ func (h *handler) run(t *tee, out *http.Request) {
 			t.ended(resp)
 		case t.state == undecided && t.standIn():
 			// Only then is a panic stopped: others go on, with their stack.
-			if value := recover(); !aborted(value) {
+			value := recover()
+			switch {
+			case value == nil: // runtime.Goexit goes on by itself
+				t.failed()
+			case !aborted(value):
 				panic(value)
+			default:
+				t.useStale()
 			}
-			t.useStale()
 		default:
 			t.failed()
 		}
@@ -303,12 +305,9 @@ func (h *handler) background(ctx context.Context, x *exchange) {
 			}
 		}
 	}()
-	f, _ := h.c.flights.join(x.key, x.division, h.c.o.MaxObject, 0, false, x.asked)
-	x.flight = f
-	defer h.c.flights.land(f)
-	defer f.finish(http.ErrAbortHandler)
+	f, _ := h.c.flights.join(x, false)
 	x.in = x.in.WithContext(ctx)
-	h.fetch(&nobody{header: make(http.Header)}, x)
+	h.lead(&nobody{header: make(http.Header)}, x, f)
 }
 
 // nobody is a response writer of a response that nobody reads.
@@ -322,13 +321,14 @@ func (n *nobody) WriteHeader(int)             {}
 func (h *handler) unsafe(w http.ResponseWriter, r *http.Request) {
 	c := h.c
 	c.count.bypassed.Add(1)
-	if r.Method == http.MethodPost && c.rules.rfc && c.Mode() == uprung.Enforce {
+	bypassed := c.bypasses(r)
+	if r.Method == http.MethodPost && c.rules.rfc && !bypassed && c.enforces(r) {
 		h.post(w, r)
 		return
 	}
 	httpx.Serve(h.next, w, r, func(code int) {
-		c.invalidate(r, "", code, w.Header())
-		if c.enforces(r) {
+		c.invalidate(r, "", code, w.Header(), nil)
+		if !bypassed && c.enforces(r) {
 			s := status{name: c.o.Name, fwd: "method"}
 			w.Header()[cacheStatus] = s.lines(w.Header()[cacheStatus])
 			c.withheldFrom(w.Header())
@@ -338,30 +338,38 @@ func (h *handler) unsafe(w http.ResponseWriter, r *http.Request) {
 
 // post has the handler answer a POST, whose response may be stored for GET.
 func (h *handler) post(w http.ResponseWriter, r *http.Request) {
-	now := time.Now()
-	x := &exchange{c: h.c, rules: &h.c.rules, in: r, out: r, asked: now, division: h.c.partition(r)}
-	x.key, x.verdict.fwd = string(h.c.appendKey(nil, r, "")), "method"
-	x.flight = newFlight(x.key, x.division, h.c.o.MaxObject)
-	t := &tee{x: x, w: w, outer: w.Header().Clone()}
-	if t.own = t.outer.Clone(); t.own == nil {
-		t.own = make(http.Header)
-	}
-	h.run(t, r)
+	x := h.c.exchangeOf(r, "", &h.c.rules)
+	f, _ := h.c.flights.join(x, false)
+	x.flight = f
+	defer h.c.flights.land(f)
+	defer f.finish(http.ErrAbortHandler)
+	h.run(newTee(x, w), r)
 }
 
 // tee is what a handler writes to. Once the header is here, the response is passed on as
 // it comes, or passed on and kept, or swallowed for one from the cache.
 type tee struct {
-	x     *exchange
-	w     http.ResponseWriter
-	own   http.Header // what the handler sees
-	outer http.Header // what was in that of w before
+	x    *exchange
+	w    http.ResponseWriter
+	own  http.Header // what the handler sees
+	sent http.Header // what it was when a status was written
 
 	state       teeState
 	disposition disposition
 	pending     int // status that waits for the first bytes, which tell the Content-Type
 	leader      *logReader
 	copied      chan struct{} // closed when the client has all, or has left
+}
+
+func newTee(x *exchange, w http.ResponseWriter) *tee {
+	if x.outer == nil {
+		x.outer = w.Header().Clone()
+	}
+	own := x.outer.Clone()
+	if own == nil {
+		own = make(http.Header)
+	}
+	return &tee{x: x, w: w, own: own}
 }
 
 type teeState uint8
@@ -402,25 +410,13 @@ func (t teeFR) ReadFrom(src io.Reader) (int64, error) {
 
 func (t *tee) Unwrap() http.ResponseWriter { return t.w }
 
-func (t *tee) Header() http.Header {
-	if t.state == passing {
-		return t.w.Header() // trailers
-	}
-	return t.own
-}
+func (t *tee) Header() http.Header { return t.own }
 
-// restore puts the header of w as it was.
-func (t *tee) restore() {
+// publish makes a header that of w.
+func (t *tee) publish(header http.Header) {
 	h := t.w.Header()
 	clear(h)
-	maps.Copy(h, t.outer)
-}
-
-// publish makes the header of w that of the handler.
-func (t *tee) publish() {
-	h := t.w.Header()
-	clear(h)
-	maps.Copy(h, t.own)
+	maps.Copy(h, header)
 }
 
 // WriteHeader decides.
@@ -428,17 +424,26 @@ func (t *tee) WriteHeader(code int) {
 	switch {
 	case code >= 100 && code < 200 && code != http.StatusSwitchingProtocols:
 		if t.state == undecided {
-			t.publish()
+			t.publish(t.own)
 			t.w.WriteHeader(code)
 		}
 	case t.state == passing:
 		t.w.WriteHeader(code) // which net/http complains about
 	case t.state != undecided || t.pending != 0:
-	case t.own["Content-Type"] == nil && t.own["Content-Encoding"] == nil && code >= 200 && code != http.StatusNoContent && code != http.StatusNotModified:
-		t.pending, t.own = code, t.own.Clone()
 	default:
-		t.decide(code)
+		t.sent = t.own.Clone()
+		if t.untyped() && code >= 200 && code != http.StatusNoContent && code != http.StatusNotModified {
+			t.pending = code
+		} else {
+			t.decide(code)
+		}
 	}
+}
+
+// untyped reports whether the type of the body is to be told by its first bytes, as
+// net/http does it.
+func (t *tee) untyped() bool {
+	return t.sent["Content-Type"] == nil && len(t.sent["Content-Encoding"]) == 0
 }
 
 // settle decides about a header that waits for the bytes of a body.
@@ -446,46 +451,43 @@ func (t *tee) settle(p []byte) {
 	if t.state != undecided {
 		return
 	}
-	code := t.pending
-	if code == 0 {
-		code = http.StatusOK
+	if t.sent == nil {
+		t.sent = t.own.Clone()
 	}
-	if len(p) > 0 && t.own["Content-Type"] == nil && t.own["Content-Encoding"] == nil {
-		t.own["Content-Type"] = []string{http.DetectContentType(p)}
+	if len(p) > 0 && t.untyped() {
+		t.sent["Content-Type"] = []string{http.DetectContentType(p)}
 	}
-	t.decide(code)
+	t.decide(cmp.Or(t.pending, http.StatusOK))
 }
 
 func (t *tee) decide(code int) {
-	x, f := t.x, t.x.flight
+	x, f, h := t.x, t.x.flight, t.sent
 	now := time.Now()
 	if x.in.Method == http.MethodPost {
-		x.c.invalidate(x.in, "", code, t.own)
+		x.c.invalidate(x.in, "", code, h, x)
 	}
-	d := x.headers(code, t.own, now)
+	d := x.headers(code, h, now)
 	t.disposition = d
 	if d.use || d.again {
 		t.state = swallowing
 		return
 	}
-	if f != nil && d.keep && x.in.Method != http.MethodPost {
-		f.decide(d.entry)
-	} else if f != nil {
-		f.decide(nil)
-		if !x.shadow && x.in.Method == http.MethodGet {
-			x.c.flights.alone(x.key, now)
+	keeps := d.keep && f != nil
+	if keeps {
+		x.decided(d.entry, now)
+		if h["Date"] == nil {
+			h["Date"] = d.entry.header["Date"]
 		}
+	} else {
+		x.decided(nil, now)
 	}
 	if !x.shadow {
-		if d.keep && t.own["Date"] == nil {
-			t.own["Date"] = d.entry.header["Date"]
-		}
-		t.own[cacheStatus] = d.lines
-		x.c.withheldFrom(t.own)
+		h[cacheStatus] = d.lines
+		x.c.withheldFrom(h)
 	}
-	t.publish()
+	t.publish(h)
 	t.w.WriteHeader(code)
-	if !d.keep || f == nil {
+	if !keeps {
 		t.state = passing
 		return
 	}
@@ -546,6 +548,7 @@ func (t *tee) ended(resp httpx.Response) {
 		t.settle(nil)
 	}
 	if t.state != keeping {
+		t.trailers()
 		return
 	}
 	f := t.x.flight

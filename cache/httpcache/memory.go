@@ -34,6 +34,7 @@ type Memory struct {
 	next     atomic.Uint32 // shard in which room is looked for
 	evicted  atomic.Uint64
 	entries  atomic.Int64
+	owned    atomic.Bool
 	removed  func(*Entry) // set by the cache that it belongs to
 }
 
@@ -87,19 +88,29 @@ func (m *Memory) get(key []byte) []*Entry {
 	return found
 }
 
+// putResult is what came of a put.
+type putResult uint8
+
+const (
+	putDone     putResult = iota
+	putTooLarge           // the entry alone is more than the budget
+	putGone               // it was purged meanwhile, or what it was made from is gone
+)
+
 // put stores an entry in place of those of the same variant, and of the one that it is
-// made from, if any. It reports false if that one is gone, or the entry alone is more than
-// the budget.
-func (m *Memory) put(e, from *Entry) bool {
+// made from, if any. The flight that it comes from may be nil: whether that was purged is
+// looked at under the lock under which a purge removes what is stored, so that one of the
+// two sees the other.
+func (m *Memory) put(e, from *Entry, f *flight) putResult {
 	if e.size > m.budget {
-		return false
+		return putTooLarge
 	}
 	s := m.shardOf(e.key)
 	s.mu.Lock()
 	before := s.keys[e.key]
-	if from != nil && !slices.Contains(before, from) {
+	if from != nil && !slices.Contains(before, from) || f != nil && f.doomed.Load() {
 		s.mu.Unlock()
-		return false
+		return putGone
 	}
 	after := make([]*Entry, 1, len(before)+1)
 	after[0] = e
@@ -125,7 +136,21 @@ func (m *Memory) put(e, from *Entry) bool {
 		m.removed(one)
 	}
 	m.makeRoom()
-	return true
+	return putDone
+}
+
+// remove takes out one entry, if it is there still.
+func (m *Memory) remove(e *Entry) {
+	s := m.shardOf(e.key)
+	s.mu.Lock()
+	there := slices.Contains(s.keys[e.key], e)
+	if there {
+		s.drop(e)
+	}
+	s.mu.Unlock()
+	if there {
+		m.forget(e)
+	}
 }
 
 // sameVariant reports whether one entry is stored in place of the other. A part of a body
@@ -206,10 +231,10 @@ func (m *Memory) removeKey(key string, soft bool) int {
 	s.mu.Lock()
 	all := s.keys[key]
 	if soft {
-		s.mu.Unlock()
 		for _, e := range all {
 			e.stale.Store(true)
 		}
+		s.mu.Unlock()
 		return len(all)
 	}
 	for _, e := range all {

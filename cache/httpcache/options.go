@@ -149,11 +149,16 @@ type Options struct {
 	// Key says for whom a Mode of [uprung.Percent] enforces. Nil means by URL.
 	Key key.Func
 
-	// Skip exempts requests: those for which it returns true bypass the cache. Nil
-	// exempts none.
+	// Skip exempts requests: those for which it returns true bypass the cache, except that
+	// what they change is no longer used (RFC 9111, section 4.4). Nil exempts none.
 	Skip func(*http.Request) bool
 
-	// Debug shows keys in Cache-Status.
+	// Refused answers in Middleware a request for which there is no stored response, though
+	// it wants no other (only-if-cached), with [ErrNotStored]. Nil means a problem (RFC 9457)
+	// of status 504.
+	Refused func(http.ResponseWriter, *http.Request, error)
+
+	// Debug shows in Cache-Status the key, and why a response was not stored.
 	Debug bool
 
 	// Logger is told of trouble in the background. Nil means silence.

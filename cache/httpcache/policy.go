@@ -3,6 +3,7 @@ package httpcache
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -24,20 +25,19 @@ type policy struct {
 	directives
 	lifetime time.Duration
 	explicit bool // the lifetime was said, validly or not
+	targeted bool // by a field for this cache
 }
 
 // policyOf returns that of a response received at now, with a Date of date.
 func (r *rules) policyOf(status int, h http.Header, date, now time.Time) policy {
-	if d, ok := targeted(func(name string) []string { return h[name] }, r.targetFields); ok {
-		p := policy{directives: d}
-		p.lifetime, p.explicit = r.said(&p.directives)
-		return p
+	var p policy
+	if p.directives, p.targeted = targeted(h, r.targetFields); !p.targeted {
+		p.directives = parseDirectives(h["Cache-Control"])
 	}
-	p := policy{directives: parseDirectives(h["Cache-Control"])}
 	if p.lifetime, p.explicit = r.said(&p.directives); p.explicit {
 		return p
 	}
-	if expires, ok := h["Expires"]; ok {
+	if expires, ok := h["Expires"]; ok && !p.targeted {
 		p.explicit = true
 		if at, valid := parseDate(expires[0], now); valid && len(expires) == 1 {
 			p.lifetime = max(at.Sub(date), 0)
@@ -78,13 +78,13 @@ const (
 	refusedNoStore    refusal = "no-store"
 	refusedPrivate    refusal = "private"
 	refusedAuth       refusal = "authorization"
-	refusedCookie     refusal = "set-cookie"
+	refusedCookie     refusal = "cookie"
 	refusedVary       refusal = "vary"
 	refusedUnsaid     refusal = "no-freshness"
 	refusedSize       refusal = "size"
 	refusedIncomplete refusal = "incomplete"
 	refusedPurged     refusal = "purged"
-	refusedEncoding   refusal = "transfer-encoding"
+	refusedEncoding   refusal = "framing"
 )
 
 // storable decides whether the response to a request may be stored (RFC 9111, section 3).
@@ -99,8 +99,10 @@ func (r *rules) storable(req *http.Request, asked *directives, status int, h htt
 	}
 	understood := http.StatusText(status) != ""
 	switch {
-	case status < 200 || status == http.StatusNotModified || status == http.StatusPartialContent && !understood:
+	case status < 200 || status == http.StatusNotModified:
 		return refusedStatus
+	case len(h["Transfer-Encoding"]) > 0 || !framed(h["Content-Length"]):
+		return refusedEncoding
 	case p.mustUnderstand && !understood:
 		return refusedStatus
 	case p.noStore && !p.mustUnderstand || asked.noStore:
@@ -109,6 +111,9 @@ func (r *rules) storable(req *http.Request, asked *directives, status int, h htt
 		return refusedPrivate
 	case r.shared && len(req.Header["Authorization"]) > 0 && !p.public && !p.sMaxAge.set && !p.mustRevalidate:
 		return refusedAuth
+	}
+	if !r.rfc && r.shared && len(req.Header["Cookie"]) > 0 && !p.public && !p.sMaxAge.set && !p.targeted {
+		return refusedCookie // what is for its bearer alone often does not say so
 	}
 	if len(h["Set-Cookie"]) > 0 && !r.withoutCookie(p) {
 		switch {
@@ -131,6 +136,20 @@ func (r *rules) storable(req *http.Request, asked *directives, status int, h htt
 		return refusedUnsaid // it would never be used
 	}
 	return stored
+}
+
+// framed reports whether there is at most one length, which is a number: whoever answers
+// otherwise has a reader that takes the end of the body for something else.
+func framed(lengths []string) bool {
+	if len(lengths) > 1 {
+		return false
+	}
+	for _, said := range lengths {
+		if n, err := strconv.ParseInt(said, 10, 64); err != nil || n < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // withoutCookie reports whether the origin has cookies left out of what is stored.

@@ -25,7 +25,7 @@ func parseRanges(lines []string) ([]rangeSpec, bool) {
 		return nil, false
 	}
 	unit, set, ok := strings.Cut(lines[0], "=")
-	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
+	if !ok || !strings.EqualFold(unit, "bytes") {
 		return nil, false
 	}
 	var specs []rangeSpec
@@ -68,7 +68,7 @@ func satisfied(specs []rangeSpec, size int64) []byteRange {
 	var parts []byteRange
 	for _, s := range specs {
 		switch {
-		case s.first < 0 && s.last == 0, s.first >= size:
+		case s.first < 0 && s.last == 0, s.first >= size, size == 0:
 			continue
 		case s.first < 0:
 			parts = append(parts, byteRange{max(size-s.last, 0), size - 1})

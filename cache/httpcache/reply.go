@@ -35,11 +35,7 @@ func (c *Cache) prepare(dst http.Header, r *http.Request, e *Entry, now time.Tim
 	switch {
 	case e.unmodified(r, now):
 		p.status, p.n = http.StatusNotModified, 0
-		for name := range dst {
-			if strings.HasPrefix(name, "Content-") && name != "Content-Location" && e.header[name] != nil {
-				delete(dst, name)
-			}
-		}
+		e.withoutContent(dst)
 	case e.partial:
 		part, _ := e.partOf(r, now)
 		p.status, p.from, p.n = http.StatusPartialContent, part.first-e.part.first, part.size()
@@ -49,6 +45,16 @@ func (c *Cache) prepare(dst http.Header, r *http.Request, e *Entry, now time.Tim
 		p.narrow(dst, r)
 	}
 	return p
+}
+
+// withoutContent takes out of the header of an answer what describes the body that a 304 does
+// not have (RFC 9110, section 15.4.5).
+func (e *Entry) withoutContent(dst http.Header) {
+	for name := range e.header {
+		if strings.HasPrefix(name, "Content-") && name != "Content-Location" && name != "Content-Security-Policy" {
+			delete(dst, name)
+		}
+	}
 }
 
 // narrow makes a reply of all one of the parts that were asked for (RFC 9110, section 14).

@@ -37,6 +37,30 @@ func appendOrigin(to []byte, r *http.Request) []byte {
 	return to
 }
 
+// resolve returns what a reference in the response to a request means, if it is of the same
+// origin (RFC 9111, section 4.4): as clients name that, or as the request itself does on its
+// way to a backend.
+func resolve(r *http.Request, reference string) *url.URL {
+	base := *r.URL
+	if r.Host != "" {
+		base.Host = r.Host
+	}
+	at, err := base.Parse(reference)
+	if reference == "" || err != nil || at.Opaque != "" {
+		return nil
+	}
+	if r.URL.Host != "" && at.Host == r.URL.Host {
+		at.Host = base.Host
+	}
+	if at.Scheme == single(r.Header, forwardedProto) {
+		at.Scheme = base.Scheme
+	}
+	if originOf(&http.Request{URL: at, TLS: r.TLS}) != originOf(r) {
+		return nil
+	}
+	return at
+}
+
 // appendKey appends the key of a request: its URL, byte for byte, and, in a private cache,
 // for whom it is. Neither is a path cleaned nor an escape resolved: what the origin may
 // tell apart, the cache does.
@@ -57,8 +81,8 @@ func (c *Cache) appendKey(to []byte, r *http.Request, principal string) []byte {
 // partition returns what else of a request its response depends on: the scheme that a
 // proxy says it came by, and KeyFields. Responses of other partitions do not match.
 func (c *Cache) partition(r *http.Request) string {
-	proto := r.Header["X-Forwarded-Proto"]
-	if len(proto) == 0 && len(c.o.KeyFields) == 0 {
+	proto := scheme(r.Header[forwardedProto])
+	if proto == "" && len(c.o.KeyFields) == 0 {
 		return ""
 	}
 	var b strings.Builder
@@ -69,11 +93,25 @@ func (c *Cache) partition(r *http.Request) string {
 		}
 		b.WriteByte(keyEnd)
 	}
-	add(proto)
+	b.WriteString(proto)
 	for _, name := range c.o.KeyFields {
 		add(r.Header[name])
 	}
 	return b.String()
+}
+
+const forwardedProto = "X-Forwarded-Proto"
+
+// scheme returns which of the two the lines of X-Forwarded-Proto name. What else strangers
+// may write there makes one partition more, and not one for each.
+func scheme(lines []string) string {
+	switch {
+	case len(lines) == 0:
+		return ""
+	case len(lines) == 1 && (lines[0] == "http" || lines[0] == "https"):
+		return lines[0]
+	}
+	return "other"
 }
 
 // query returns a query without the parameters that are ignored.
@@ -112,6 +150,9 @@ func (c *Cache) outgoing(r *http.Request) *http.Request {
 			if !slices.Contains(c.o.KeyFields, name) {
 				delete(out.Header, name)
 			}
+		}
+		if scheme(out.Header[forwardedProto]) == "other" {
+			delete(out.Header, forwardedProto)
 		}
 	}
 	if query := c.query(r.URL.RawQuery); query != r.URL.RawQuery {

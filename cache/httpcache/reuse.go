@@ -56,8 +56,20 @@ func (r *rules) wantsOf(req *http.Request, trusted bool) (w wants) {
 func (r *rules) judge(req *http.Request, w *wants, found []*Entry, division string, now time.Time) verdict {
 	var v verdict
 	var part *Entry
+	if len(req.Header["If-Match"]) > 0 || len(req.Header["If-Unmodified-Since"]) > 0 {
+		// They are about the state of the origin (RFC 9111, section 4.3.2).
+		if v.fwd = "bypass"; w.onlyIfCached {
+			v.action = unmet
+		}
+		return v
+	}
+	others := false
 	for _, e := range found {
-		if e.division != division || e.valid() == hardPurged || !selects(e.chosen, req.Header) {
+		if e.valid() == hardPurged {
+			continue
+		}
+		if e.division != division || !selects(e.chosen, req.Header) {
+			others = true
 			continue
 		}
 		if e.partial {
@@ -76,7 +88,7 @@ func (r *rules) judge(req *http.Request, w *wants, found []*Entry, division stri
 		v.entry = part
 	case part != nil:
 		v.fwd = "partial"
-	case len(found) > 0:
+	case others:
 		v.fwd = "vary-miss"
 	default:
 		v.fwd = "uri-miss"
@@ -219,7 +231,7 @@ func (t entityTag) String() string {
 
 // selected returns the candidates that a 304 is about, the one to be used first (RFC
 // 9111, section 4.3.4).
-func (v *verdict) selected(h http.Header, now time.Time) []*Entry {
+func (v *verdict) selected(in *http.Request, h http.Header, now time.Time) []*Entry {
 	newest := func(match func(*Entry) bool) []*Entry {
 		var best *Entry
 		for _, e := range v.candidates {
@@ -251,11 +263,18 @@ func (v *verdict) selected(h http.Header, now time.Time) []*Entry {
 			return ok && own.Equal(modified)
 		})
 	}
-	if len(v.candidates) == 1 {
-		// Strictly, only one without a validator. But no other was asked about.
+	if len(v.candidates) == 1 && !conditional(in) {
+		// The RFC has a single response that has no validator either. If the conditions were
+		// those of one response, and none of the client's, it can be meant as well: what
+		// RFC 9110 (section 15.4.5) wants in a 304 does not include a Last-Modified.
 		return v.candidates
 	}
 	return nil
+}
+
+// conditional reports whether a request has conditions by which it can be answered 304.
+func conditional(r *http.Request) bool {
+	return len(r.Header["If-None-Match"]) > 0 || len(r.Header["If-Modified-Since"]) > 0
 }
 
 // covers reports whether a part of a body has all that a request asks for.

@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"net/http"
 	"strings"
 )
 
@@ -286,9 +287,9 @@ func lowerHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
 
 // targeted returns what the first valid, non-empty field of a list of targeted ones says
 // (RFC 9213, section 2.2), and false if there is none.
-func targeted(get func(name string) []string, names []string) (directives, bool) {
+func targeted(h http.Header, names []string) (directives, bool) {
 	for _, name := range names {
-		lines := get(name)
+		lines := h[name]
 		if len(lines) == 0 {
 			continue
 		}
@@ -305,8 +306,11 @@ func targeted(get func(name string) []string, names []string) (directives, bool)
 func fromDictionary(members map[string]item) directives {
 	d := directives{present: true}
 	seconds := func(name string, to *delta) {
-		if value, ok := members[name]; ok && value.kind == intItem && value.number >= 0 {
-			*to = delta{set: true, valid: true, seconds: min(value.number, maxSeconds)}
+		if value, ok := members[name]; ok {
+			*to = delta{set: true}
+			if value.kind == intItem && value.number >= 0 {
+				to.valid, to.seconds = true, min(value.number, maxSeconds)
+			}
 		}
 	}
 	truth := func(name string) bool { return members[name].kind == boolItem && members[name].truth }
@@ -325,9 +329,8 @@ func fromDictionary(members map[string]item) directives {
 	seconds("s-maxage", &d.sMaxAge)
 	seconds("stale-while-revalidate", &d.staleWhileRevalidate)
 	seconds("stale-if-error", &d.staleIfError)
-	d.noStore, d.public, d.immutable = truth("no-store"), truth("public"), truth("immutable")
+	d.noStore, d.public, d.mustUnderstand = truth("no-store"), truth("public"), truth("must-understand")
 	d.mustRevalidate, d.proxyRevalidate = truth("must-revalidate"), truth("proxy-revalidate")
-	d.mustUnderstand, d.noTransform = truth("must-understand"), truth("no-transform")
 	d.noCache, d.noCacheFields = names("no-cache")
 	d.private, d.privateFields = names("private")
 	return d

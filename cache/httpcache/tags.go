@@ -105,11 +105,11 @@ func (x *tagIndex) release(tags []tagged) {
 	}
 }
 
-// purge ends all entries that have a tag, or makes them stale. It reports whether there
+// purge ends all entries that have a tag of this name, or makes them stale. It reports whether there
 // are any.
-func (x *tagIndex) purge(origin, tag string, soft bool) bool {
+func (x *tagIndex) purge(name string, soft bool) bool {
 	x.mu.Lock()
-	cell := x.cells[tagKey(origin, tag)]
+	cell := x.cells[name]
 	x.mu.Unlock()
 	if cell == nil {
 		return false

@@ -8,8 +8,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -59,12 +59,14 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if c.o.Private != nil {
 		principal, ok = c.o.Private(r)
 	}
-	if c.Mode() == uprung.Off || !ok || passable(r) || c.o.Skip != nil && c.o.Skip(r) {
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == ""
+	bypassed := c.bypasses(r)
+	if !ok || passable(r) || bypassed && read {
 		c.count.bypassed.Add(1)
 		return t.base.RoundTrip(r)
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != "" {
-		return t.other(r, principal)
+	if !read {
+		return t.other(r, principal, bypassed)
 	}
 	if r.Method == "" {
 		r = r.WithContext(r.Context())
@@ -132,6 +134,7 @@ func (t *transport) answer(x *exchange, e *Entry, lines []string) *http.Response
 	e.used.Store(true)
 	h := make(http.Header, len(e.header)+2)
 	reply := t.c.prepare(h, x.in, e, time.Now(), lines)
+	h = h.Clone() // what the caller does to a value is not done to the stored one
 	length := int64(-1)
 	if said := h["Content-Length"]; len(said) > 0 {
 		if n, err := strconv.ParseInt(said[0], 10, 64); err == nil {
@@ -153,7 +156,7 @@ func (t *transport) forward(x *exchange) (*http.Response, error) {
 	if x.in.Method == http.MethodHead || x.wants.noStore {
 		return t.fetch(x.in.Context(), x, nil)
 	}
-	f, leads := c.flights.join(x.key, x.division, c.o.MaxObject, c.o.Collapse.MaxWaiters, x.waits(), x.asked)
+	f, leads := c.flights.join(x, x.waits())
 	if !leads {
 		resp, err := t.follow(x, f)
 		if resp != nil || err != nil {
@@ -161,24 +164,71 @@ func (t *transport) forward(x *exchange) (*http.Response, error) {
 			return resp, err
 		}
 		x.alone = true
-		f, _ = c.flights.join(x.key, x.division, c.o.MaxObject, 0, false, x.asked)
+		f, _ = c.flights.join(x, false)
 	}
+	return t.lead(x, f)
+}
+
+// led is what came of a fetch.
+type led struct {
+	resp     *http.Response
+	err      error
+	returned bool
+	panicked any
+}
+
+// lead has the origin answer, so that others may wait for it. The fetch goes on for them
+// when its own request has ended: it has a goroutine until the header is here.
+func (t *transport) lead(x *exchange, f *flight) (*http.Response, error) {
 	x.flight = f
-	ctx, release := f.detach(x.in.Context(), c.o.FetchTimeout)
-	handed := false
+	ctx, release := f.detach(x.in.Context(), t.c.o.FetchTimeout)
 	over := sync.OnceFunc(func() {
 		f.finish(errEnded)
-		c.flights.land(f)
+		t.c.flights.land(f)
 		release()
 	})
-	defer func() {
-		if !handed { // an error, or a panic, which goes on
-			over()
-		}
+	result, left := make(chan led), x.in.Context().Done()
+	go func() {
+		var l led
+		defer func() {
+			if !l.returned {
+				l.panicked = recover() // it is the caller's
+			}
+			if l.resp == nil {
+				over()
+			}
+			select {
+			case result <- l:
+			case <-left:
+				t.nobodys(x, &l)
+			}
+		}()
+		l.resp, l.err = t.fetch(ctx, x, over)
+		l.returned = true
 	}()
-	resp, err := t.fetch(ctx, x, over)
-	handed = err == nil
-	return resp, err
+	select {
+	case l := <-result:
+		switch {
+		case l.returned:
+			return l.resp, l.err
+		case l.panicked != nil:
+			panic(l.panicked)
+		}
+		runtime.Goexit() // as what was called there has
+		return nil, nil
+	case <-left:
+		return nil, context.Cause(x.in.Context())
+	}
+}
+
+// nobodys ends what came of a fetch whose request has ended.
+func (t *transport) nobodys(x *exchange, l *led) {
+	if l.resp != nil && l.resp.Body != nil {
+		_ = l.resp.Body.Close() // others read on
+	}
+	if l.panicked != nil && t.c.o.Logger != nil {
+		t.c.o.Logger.LogAttrs(x.in.Context(), slog.LevelWarn, "a fetch panicked", slog.String("cache", t.c.o.Name), slog.Any("panic", l.panicked))
+	}
 }
 
 var errEnded = io.ErrUnexpectedEOF
@@ -211,18 +261,14 @@ func (t *transport) follow(x *exchange, f *flight) (*http.Response, error) {
 	}
 	c.count.collapsed.Add(1)
 	h := make(http.Header, len(e.header)+2)
-	maps.Copy(h, e.header)
+	maps.Copy(h, e.header.Clone())
 	h["Age"], h[cacheStatus] = e.aged(now, c.o.Name).age, lines
 	if e.unmodified(x.in, now) {
 		from.close()
-		for name := range e.header {
-			if strings.HasPrefix(name, "Content-") && name != "Content-Location" {
-				delete(h, name)
-			}
-		}
+		e.withoutContent(h)
 		return response(x.in, http.StatusNotModified, h, http.NoBody, 0), nil
 	}
-	return response(x.in, e.status, h, &logBody{from: from, ctx: x.in.Context(), patience: c.o.Collapse.Wait, over: from.close}, e.total), nil
+	return response(x.in, e.status, h, &logBody{from: from, ctx: x.in.Context(), patience: c.o.FetchTimeout, over: from.close}, e.total), nil
 }
 
 // logBody is the body of a response that is read from the log of a fetch.
@@ -281,10 +327,10 @@ func (t *transport) fetch(ctx context.Context, x *exchange, over func()) (*http.
 			if x.verdict.action == validate && !x.shadow && x.rules.staleOnErrorAllowed(x.verdict.entry, &x.wants, false, now) && x.in.Context().Err() == nil {
 				return t.standIn(x, over), nil
 			}
-			if f != nil {
+			if f != nil { // which is no reason for others not to wait for the next
 				f.decide(nil)
 			}
-			return resp, err
+			return nil, err
 		}
 		if resp.Header == nil {
 			resp.Header = make(http.Header)
@@ -306,8 +352,7 @@ func (t *transport) fetch(ctx context.Context, x *exchange, over func()) (*http.
 			continue
 		case d.use:
 			drain(resp.Body)
-			if f != nil {
-				f.decide(d.entry)
+			if x.decided(d.entry, now); f != nil {
 				f.finish(nil)
 				over()
 			}
@@ -328,10 +373,7 @@ func (t *transport) fetch(ctx context.Context, x *exchange, over func()) (*http.
 			if d.keep {
 				x.abandon(d.entry, refusedIncomplete)
 			}
-			f.decide(nil)
-			if !x.shadow {
-				c.flights.alone(x.key, now)
-			}
+			x.decided(nil, now)
 			if resp.Body == nil {
 				over()
 				return resp, nil
@@ -339,7 +381,7 @@ func (t *transport) fetch(ctx context.Context, x *exchange, over func()) (*http.
 			resp.Body = ending(resp.Body, over)
 			return resp, nil
 		}
-		f.decide(d.entry)
+		x.decided(d.entry, now)
 		from := f.reader(true)
 		if resp.Body == http.NoBody {
 			x.commit(d.entry, f, nil)
@@ -452,9 +494,8 @@ func (b *endingBody) Close() error {
 // background validates an entry whose response was sent.
 func (t *transport) background(ctx context.Context, x *exchange) {
 	c := t.c
-	f, _ := c.flights.join(x.key, x.division, c.o.MaxObject, 0, false, x.asked)
-	x.flight = f
-	x.in = x.in.WithContext(ctx)
+	f, _ := c.flights.join(x, false)
+	x.flight, x.in = f, x.in.WithContext(ctx)
 	done := make(chan struct{})
 	over := sync.OnceFunc(func() {
 		f.finish(errEnded)
@@ -462,7 +503,7 @@ func (t *transport) background(ctx context.Context, x *exchange) {
 		close(done)
 	})
 	resp, err := t.fetch(ctx, x, over)
-	if err != nil {
+	if err != nil || resp == nil {
 		over()
 		if c.o.Logger != nil {
 			c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "a validation failed", slog.String("cache", c.o.Name), slog.Any("error", err))
@@ -477,25 +518,37 @@ func (t *transport) background(ctx context.Context, x *exchange) {
 }
 
 // other sends a request that is no GET and no HEAD.
-func (t *transport) other(r *http.Request, principal string) (*http.Response, error) {
+func (t *transport) other(r *http.Request, principal string, bypassed bool) (*http.Response, error) {
 	c := t.c
 	c.count.bypassed.Add(1)
-	now := time.Now()
+	stores := r.Method == http.MethodPost && t.rules.rfc && !bypassed && c.enforces(r)
+	var x *exchange
+	over := func() {}
+	if stores {
+		x = c.exchangeOf(r, principal, &t.rules)
+		f, _ := c.flights.join(x, false)
+		x.flight = f
+		over = sync.OnceFunc(func() { c.flights.land(f) })
+	}
+	handed := false
+	defer func() {
+		if !handed {
+			over()
+		}
+	}()
 	resp, err := t.base.RoundTrip(r)
 	if err != nil || resp == nil || safeMethod(r.Method) {
 		return resp, err
 	}
-	c.invalidate(r, principal, resp.StatusCode, resp.Header)
-	if !c.enforces(r) || resp.Header == nil {
+	c.invalidate(r, principal, resp.StatusCode, resp.Header, x)
+	if bypassed || !c.enforces(r) || resp.Header == nil {
 		return resp, nil
 	}
 	s := status{name: c.o.Name, fwd: "method"}
-	if r.Method == http.MethodPost && t.rules.rfc && resp.Body != nil {
-		x := &exchange{c: c, rules: &t.rules, in: r, out: r, asked: now, division: c.partition(r)}
-		x.key = string(c.appendKey(nil, r, principal))
+	if stores && resp.Body != nil {
 		if e, why := x.admit(resp.StatusCode, resp.Header, time.Now()); e != nil {
-			s.stored = true
-			resp.Body = &recorded{ReadCloser: resp.Body, x: x, e: e, f: newFlight(x.key, x.division, c.o.MaxObject)}
+			s.stored, handed = true, true
+			resp.Body = ending(&recorded{ReadCloser: resp.Body, x: x, e: e, f: x.flight}, over)
 		} else {
 			c.count.refuse(why)
 		}

@@ -12,19 +12,28 @@ type selector struct {
 	raw   []string // the lines as they were
 	value string   // normalised
 	set   bool
+	exact bool // of Accept-Encoding: the coding of the response is none that is known here
 }
 
-// selectors returns what the Vary of a response says about its request (RFC 9111, section
-// 4.1). None matches a Vary of "*".
-func selectors(vary []string, request http.Header) []selector {
+// selectors returns what the header of a response says about its request (RFC 9111, section
+// 4.1). None matches a Vary of "*". A response with a coding is taken to vary on
+// Accept-Encoding, also if it forgets to say so.
+func selectors(h, request http.Header) []selector {
 	var s []selector
-	for one := range elements(vary) {
-		name := http.CanonicalHeaderKey(one)
+	add := func(name string) {
 		if slices.ContainsFunc(s, func(known selector) bool { return known.name == name }) {
-			continue
+			return
 		}
 		lines, set := request[name]
-		s = append(s, selector{name: name, raw: slices.Clone(lines), value: normalised(name, lines), set: set})
+		one := selector{name: name, raw: slices.Clone(lines), set: set, exact: name == acceptEncoding && !knownCodings(h)}
+		one.value = normalised(name, lines, one.exact)
+		s = append(s, one)
+	}
+	for one := range elements(h["Vary"]) {
+		add(http.CanonicalHeaderKey(one))
+	}
+	if len(h["Content-Encoding"]) > 0 {
+		add(acceptEncoding)
 	}
 	slices.SortFunc(s, func(a, b selector) int { return strings.Compare(a.name, b.name) })
 	return s
@@ -41,7 +50,7 @@ func selects(s []selector, request http.Header) bool {
 		if slices.Equal(lines, one.raw) && set == one.set {
 			continue
 		}
-		if set != one.set && one.name != "Accept-Encoding" || normalised(one.name, lines) != one.value {
+		if set != one.set || normalised(one.name, lines, one.exact) != one.value {
 			return false
 		}
 	}
@@ -55,8 +64,8 @@ func sameSelectors(a, b []selector) bool {
 
 // normalised returns a value in which line splits and white space make no difference, and
 // that of Accept-Encoding as the set of codings that anybody serves.
-func normalised(name string, lines []string) string {
-	if name == "Accept-Encoding" {
+func normalised(name string, lines []string, exact bool) string {
+	if name == acceptEncoding && !exact {
 		return acceptedEncodings(lines)
 	}
 	var b strings.Builder
@@ -67,6 +76,21 @@ func normalised(name string, lines []string) string {
 		b.WriteString(one)
 	}
 	return b.String()
+}
+
+const acceptEncoding = "Accept-Encoding"
+
+// knownCodings reports whether a response has no codings but those that acceptedEncodings
+// tells apart.
+func knownCodings(h http.Header) bool {
+	for one := range elements(h["Content-Encoding"]) {
+		switch strings.ToLower(one) {
+		case "br", "gzip", "zstd", "identity":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // acceptedEncodings returns the set of those codings that are accepted: what else a
