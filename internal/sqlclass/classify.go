@@ -275,7 +275,7 @@ func (p *pass) scan() {
 	for !p.done() {
 		switch p.kind {
 		case ident:
-			if p.p1 != symbols+'.' {
+			if p.p1 != symbols+'.' && p.p1 != kAs { // any word may be an alias
 				p.bare()
 			}
 			p.part()
@@ -477,7 +477,7 @@ func (p *pass) call() {
 func (p *pass) opens(c *chain) bool {
 	operand := c.b1 == name || c.b1 == quote || c.b1 == value || c.b1 == symbols+')' || c.b1 == symbols+']'
 	switch c.word {
-	case kReserved, kReservedPG, kReservedMy, kAs, kFor, kGroup, kNot, kOnly, kSelect, kTo, kValues, kWith:
+	case kReserved, kReservedPG, kReservedMy, kCharacter, kAs, kFor, kGroup, kNot, kOnly, kSelect, kTo, kValues, kWith:
 		return true
 	case kKey, kPartition, kUse:
 		return p.dialect == MySQL
@@ -487,10 +487,12 @@ func (p *pass) opens(c *chain) bool {
 		return c.b1 == kGroup || c.b1 == kOrder || c.b1 == kPartition
 	case kJoin:
 		return operand || c.b1 == kOuter
+	case kVarying:
+		return c.b1 == kCharacter
 	case kMaterialized:
 		return c.b1 == kAs || c.b1 == kNot && c.b2 == kAs
 	case kRollup:
-		return c.b1 == kBy
+		return c.b1 == kBy && c.b2 == kGroup
 	case kSets:
 		return c.b1 == kGrouping
 	case kSample:

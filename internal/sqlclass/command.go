@@ -25,7 +25,10 @@ func (p *pass) command() Statement {
 		}
 		return session(Setting)
 	case kUse:
-		return session(Setting)
+		if mysql {
+			return session(Setting)
+		}
+		return Statement{}
 	case kListen:
 		return session(Listen)
 	case kPrepare:

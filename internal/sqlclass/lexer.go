@@ -208,7 +208,10 @@ func (l *lexer) word() kind {
 		case first == 'e' && l.at(i) == '\'':
 			l.pos++
 			return l.escaped()
-		case first == 'u' && l.at(i) == '&' && (l.at(i+1) == '\'' || l.at(i+1) == '"'):
+		case first == 'u' && l.at(i) == '&' && l.at(i+1) == '\'':
+			l.pos += 2
+			return l.quote('\'', false, literal)
+		case first == 'u' && l.at(i) == '&' && l.at(i+1) == '"':
 			// What such an identifier is called depends on the escape that follows it.
 			return invalid
 		}

@@ -22,6 +22,7 @@ const (
 	kBy
 	kCalcFoundRows
 	kChain
+	kCharacter // and the other types that may be VARYING
 	kClose
 	kCommit
 	kConstraints
@@ -92,6 +93,7 @@ const (
 	kUse
 	kValue
 	kValues
+	kVarying
 	kVerbose
 	kWith
 	kWork
@@ -120,6 +122,8 @@ func keyword(s string) word {
 		return kBy
 	case "sql_calc_found_rows":
 		return kCalcFoundRows
+	case "char", "character", "nchar", "bit", "national":
+		return kCharacter
 	case "chain":
 		return kChain
 	case "close", "move":
@@ -262,6 +266,8 @@ func keyword(s string) word {
 		return kValue
 	case "values":
 		return kValues
+	case "varying":
+		return kVarying
 	case "verbose":
 		return kVerbose
 	case "with":
@@ -272,10 +278,10 @@ func keyword(s string) word {
 		return kWrite
 	case "all", "and", "case", "distinct", "else", "exists", "from", "having", "in", "like", "limit", "on", "or",
 		"then", "union", "using", "when", "where", "between", "except", "intersect", "lateral",
-		"char", "character", "dec", "decimal", "float", "int", "integer", "interval", "numeric", "varchar":
+		"dec", "decimal", "float", "int", "integer", "interval", "numeric", "varchar":
 		return kReserved
-	case "array", "offset", "row", "symmetric", "asymmetric", "returning", "variadic", "bit",
-		"national", "nchar", "time", "timestamp", "xmltable", "xmlnamespaces":
+	case "array", "offset", "row", "symmetric", "asymmetric", "returning", "variadic",
+		"time", "timestamp", "xmltable", "xmlnamespaces":
 		return kReservedPG
 	case "binary", "div", "regexp", "rlike", "xor", "index", "varbinary", "match":
 		return kReservedMy
