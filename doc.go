@@ -36,14 +36,14 @@
 //	           sharding, partitioning               shard
 //	           replication                          (to come: replicate)
 //	           metrics                              Metric, Source; prom
-//	10K-100K   rate limiting, throttling            ratelimit
+//	10K-100K   rate limiting, overload              ratelimit
 //	           identifying who asks                 key
 //	           consistent hashing                   shard
 //	           health checks, autoscaling           health, lb
-//	           content delivery                     (to come: cache/httpcache)
+//	           content delivery                     cache/httpcache
 //	100K-1M    locality, many regions               lb (to come: replicate)
-//	           retries, deadlines, circuit breaking retry, deadline (to come: breaker)
-//	           fault injection                      (to come: chaos)
+//	           between services                     retry, deadline, breaker; client: all in one
+//	           fault injection                      chaos
 //	1M-1B      live settings, gradual roll-out      Mode
 //
 // # Order
