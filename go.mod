@@ -6,6 +6,7 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/prometheus/client_golang v1.22.0
+	github.com/redis/rueidis v1.0.61
 	github.com/sony/gobreaker/v2 v2.4.0
 	golang.org/x/time v0.12.0
 	google.golang.org/grpc v1.83.2

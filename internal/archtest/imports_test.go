@@ -108,6 +108,9 @@ func roomOf(name string) (room, bool) {
 		if name == "internal/grpcx" {
 			return room{floor: 0, foreign: []string{grpc}}, true // for the leaves alone
 		}
+		if name == "internal/redisx" {
+			return room{floor: 2, foreign: []string{goredis}}, true // likewise, and with a breaker
+		}
 		return room{floor: 0}, true
 	case "examples":
 		return room{floor: 4}, true
@@ -140,6 +143,9 @@ func mayImport(from, to string) bool {
 	}
 	if to == "internal/grpcx" {
 		return strings.HasPrefix(path.Base(from), "grpc")
+	}
+	if to == "internal/redisx" {
+		return strings.HasPrefix(path.Base(from), "redis")
 	}
 	if strings.HasPrefix(to, "internal/") {
 		return from != "" && from != "key" // the vocabulary stands alone
@@ -204,6 +210,9 @@ func TestThePictureIsTheDesigns(t *testing.T) {
 		{"replicate", "lb/pick", true},
 		{"ratelimit/redislimit", "ratelimit", true},
 		{"ratelimit/redislimit", "ratelimit/grpclimit", false},
+		{"ratelimit/redislimit", "internal/redisx", true},
+		{"ratelimit", "internal/redisx", false},
+		{"internal/redisx", "breaker", true},
 		{"prom", "", true},
 		{"prom", "ratelimit", false},
 		{"client", "lb", true},
