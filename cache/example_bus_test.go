@@ -10,13 +10,15 @@ import (
 // A bus tells what others have changed under the keys that begin with a prefix.
 func ExampleNewLocalBus() {
 	bus := cache.NewLocalBus()
-	stop := bus.Subscribe(cache.Listener{
+	users := bus.Subscribe(cache.Listener{
 		Prefix:  "users:",
 		Changed: func(keys []string) { fmt.Println("changed:", keys) },
 		Lost:    func() { fmt.Println("all is void") },
 	})
-	defer stop()
-	if err := bus.Publish(context.Background(), []string{"users:17", "orders:4"}); err != nil {
+	defer users.Close()
+	other := bus.Subscribe(cache.Listener{Prefix: "orders:", Changed: func([]string) {}, Lost: func() {}})
+	defer other.Close()
+	if err := other.Publish(context.Background(), []string{"users:17", "orders:4"}); err != nil {
 		fmt.Println(err)
 	}
 	// Output: changed: [users:17]

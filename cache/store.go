@@ -117,17 +117,24 @@ type Lease struct {
 // with client tracking, is a Bus whose Publish does nothing.
 //
 // Messages carry no values and no instants: late, doubled and reordered ones cost a load
-// and do no harm. One that may have been lost must be reported by Lost. In-process is
-// [LocalBus].
+// and do no harm. One that may have been lost must be reported by Lost. In one process
+// there is [LocalBus].
 type Bus interface {
+	// Subscribe has a listener told of what others change from now on. It does no I/O:
+	// what cannot be heard yet, since there is no connection, is made up for by a call of
+	// Lost when there is one.
+	Subscribe(l Listener) Subscription
+}
+
+// Subscription is one cache's place on a [Bus].
+type Subscription interface {
 	// Publish tells all other subscribers that keys have changed. The store has been
 	// changed before.
 	Publish(ctx context.Context, keys []string) error
 
-	// Subscribe has a listener told of what happens from now on, until stop is called,
-	// which waits for calls in progress. It does no I/O: what cannot be heard yet, since
-	// there is no connection, is reported by Lost when there is one.
-	Subscribe(l Listener) (stop func())
+	// Close ends it, and waits for calls of the listener that are in progress. It may be
+	// called more than once.
+	Close() error
 }
 
 // Listener is what a [Bus] calls. Its functions return soon, do no I/O, and are called
@@ -136,8 +143,8 @@ type Listener struct {
 	// Prefix is what the keys begin with that the listener wants to hear of.
 	Prefix string
 
-	// Changed is told of keys that were changed by others. It may also be told of one's
-	// own changes, which then costs a load.
+	// Changed is told of keys that were changed by others. To be told of one's own changes
+	// costs a load.
 	Changed func(keys []string)
 
 	// Lost says that events may have been lost, since a connection was: all that is
