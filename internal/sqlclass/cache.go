@@ -52,7 +52,8 @@ func NewCache(c *Classifier, entries int) (*Cache, error) {
 
 // Classify tells what a statement does, from memory if it can.
 func (c *Cache) Classify(query string) Statement {
-	set := c.set(query)
+	hash := maphash.String(c.seed, query)
+	set := &c.sets[hash>>c.shift]
 	for i := range set {
 		if e := set[i].Load(); e != nil && e.query == query {
 			if !e.asked.Load() {
@@ -62,7 +63,7 @@ func (c *Cache) Classify(query string) Statement {
 		}
 	}
 	s := c.classifier.Classify(query)
-	c.put(set, query, s)
+	c.put(hash, query, s)
 	return s
 }
 
@@ -71,33 +72,33 @@ func (c *Cache) Classify(query string) Statement {
 func (c *Cache) Learn(query string) {
 	s := c.Classify(query)
 	s.Class, s.Reason, s.Hint = Write, ByFunction, NoHint
-	c.put(c.set(query), query, s)
-}
-
-func (c *Cache) set(query string) *[ways]atomic.Pointer[entry] {
-	return &c.sets[maphash.String(c.seed, query)>>c.shift]
+	c.put(maphash.String(c.seed, query), query, s)
 }
 
 // put stores what a statement does in a place of its set: its own, an empty one,
-// or that of one that was not asked for. Two that store at once may take the same
-// place: then one of them is forgotten.
-func (c *Cache) put(set *[ways]atomic.Pointer[entry], query string, s Statement) {
+// or that of one that was not asked for again, any of them by chance. Two that
+// store at once may take the same place: then one of them is forgotten.
+func (c *Cache) put(hash uint64, query string, s Statement) {
 	if len(query) > maxCached {
 		return
 	}
+	set := &c.sets[hash>>c.shift]
 	place := -1
-	for i := range set {
+	for i := range uint64(ways) {
+		// The low bits of the hash are as good as chance: a newcomer stays a while, in
+		// which it may be asked for.
+		i = (i + hash) % ways
 		e := set[i].Load()
 		if e != nil && e.query == query {
-			place = i
+			place = int(i)
 			break
 		}
 		if place < 0 && (e == nil || !e.asked.Load()) {
-			place = i
+			place = int(i)
 		}
 	}
 	if place < 0 {
-		place = 0
+		place = int(hash % ways)
 		for i := range set {
 			if e := set[i].Load(); e != nil {
 				e.asked.Store(false)

@@ -179,7 +179,7 @@ func (p *pass) fold(buf *[longest]byte, start, end int) []byte {
 
 func (p *pass) keyword(start, end int) word {
 	var buf [longest]byte
-	w := keyword(string(p.fold(&buf, start, end)))
+	w := keyword(p.fold(&buf, start, end))
 	if w == kReservedPG && p.dialect != PostgreSQL || w == kReservedMy && p.dialect != MySQL {
 		return name
 	}
@@ -357,6 +357,9 @@ func (p *pass) bare() {
 	}
 }
 
+// watched are the first letters of the names that part looks for.
+var watched = [256]bool{'c': true, 'i': true, 'l': true, 'n': true, 'p': true, 'r': true}
+
 // part adds the token to the chain, or begins another.
 func (p *pass) part() {
 	start, end := p.start, p.end
@@ -374,6 +377,9 @@ func (p *pass) part() {
 	if p.kind == quoted {
 		p.chain.quoted = true
 		start, end = start+1, end-1
+	}
+	if !watched[p.at(start)|0x20] {
+		return
 	}
 	var buf [longest]byte
 	switch part := p.fold(&buf, start, min(end, start+longest)); {
@@ -396,7 +402,7 @@ func (p *pass) part() {
 		}
 	case string(part) == "information_schema":
 		p.chain.catalog = true
-	case keyword(string(part)) == kRegclass:
+	case keyword(part) == kRegclass:
 		p.doubt(ByCatalog)
 	}
 }
@@ -448,11 +454,11 @@ func (p *pass) call() {
 		fn := p.fold(&buf, c.last, c.end)
 		switch {
 		case p.dialect == PostgreSQL:
-			v = postgresFunction(string(fn))
+			v = postgresFunction(fn)
 		case c.end == p.start:
 			// With a space before the parenthesis MySQL takes some names for those of stored
 			// functions.
-			v = mysqlFunction(string(fn))
+			v = mysqlFunction(fn)
 		}
 	}
 	if v == unknown && p.declared(c) {

@@ -141,3 +141,124 @@ func TestWhatFooledThePrototype(t *testing.T) {
 		{"select pg_export_snapshot()", Unsure, ByFunction, 0},
 	})
 }
+
+func TestTransactions(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		d     Dialect
+		query string
+		want  Tx
+	}{
+		{PostgreSQL, "begin", Begin},
+		{PostgreSQL, "BEGIN WORK ISOLATION LEVEL REPEATABLE READ", Begin},
+		{PostgreSQL, "begin read only", BeginReadOnly},
+		{PostgreSQL, "begin transaction isolation level repeatable read, read only", BeginReadOnly},
+		{PostgreSQL, "start transaction read/**/only, not deferrable;", BeginReadOnly},
+		{PostgreSQL, "begin isolation level serializable read only deferrable", Begin}, // 0A000 on a standby
+		{PostgreSQL, "begin read only, read write", Begin},
+		{PostgreSQL, "begin read write", Begin},
+		{PostgreSQL, "commit", Commit},
+		{PostgreSQL, "end work", Commit},
+		{PostgreSQL, "commit and chain", Chain},
+		{PostgreSQL, "commit and no chain", Commit},
+		{PostgreSQL, "prepare transaction 'x'", Commit},
+		{PostgreSQL, "commit prepared 'x'", NoTx},
+		{PostgreSQL, "rollback", Rollback},
+		{PostgreSQL, "abort transaction", Rollback},
+		{PostgreSQL, "rollback and chain", Chain},
+		{PostgreSQL, "rollback to a", Savepoint},
+		{PostgreSQL, "rollback transaction to savepoint a", Savepoint},
+		{PostgreSQL, "savepoint a", Savepoint},
+		{PostgreSQL, "release a", Savepoint},
+		{PostgreSQL, "select 1", NoTx},
+		{PostgreSQL, "begin; select 1", Begin},
+		{PostgreSQL, "begin; savepoint a; select 1", Begin},
+		{PostgreSQL, "begin; delete from t; commit", Commit},
+		{PostgreSQL, "commit; begin read only", BeginReadOnly},
+		{MySQL, "start transaction read only", BeginReadOnly},
+		{MySQL, "start transaction with consistent snapshot", Begin},
+		{MySQL, "begin work", Begin},
+		{MySQL, "begin not atomic select 1; end", NoTx},
+		{MySQL, "commit and chain no release", Chain},
+		{MySQL, "rollback work to savepoint a", Savepoint},
+	} {
+		if s := Classify(tt.d, tt.query); s.Tx != tt.want {
+			t.Errorf("%v: %s is %d, want %d", tt.d, tt.query, s.Tx, tt.want)
+		}
+	}
+}
+
+func TestHints(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		query   string
+		hint    Hint
+		replica bool
+	}{
+		{"select 1", NoHint, true},
+		{"/* uprung:primary */ select 1", ToPrimary, false},
+		{"/*uprung:primary*/ select 1", ToPrimary, false},
+		{"select 1 -- uprung:primary", ToPrimary, false},
+		{"select 1 -- uprung:primary\n", ToPrimary, false},
+		{"select /* uprung:replica */ evil(1)", ToReplica, true},
+		{"/* uprung:replica */ select * from pg_class", ToReplica, true},
+		{"/* uprung:replica */ /* uprung:primary */ select 1", ToPrimary, false},
+		{"/* uprung:primary */ /* uprung:replica */ select 1", ToPrimary, false},
+		{"/* uprung:replica */ delete from t", ToReplica, false},
+		{"/* uprung:replica */ select * from t for update", ToReplica, false},
+		{"/* uprung:replica */ select nextval('s')", ToReplica, false},
+		{"/* uprung:replica */ select evil(1), pg_advisory_lock(1)", ToReplica, false},
+		{"/* uprung:replica */ select evil(1); select 1", ToReplica, false},
+		{"/* uprung:replica */ select 'a\\' for update", ToReplica, false},
+		{"/* uprung:replica */ set a = 1", ToReplica, false},
+		{"/* the hint uprung:primary is not alone here */ select 1", NoHint, true},
+		{"select '/* uprung:primary */'", NoHint, true},
+		{"select $$ -- uprung:primary\n $$", NoHint, true},
+		{"/* /* uprung:primary */ */ select 1", NoHint, true},
+		{"/* UPRUNG:PRIMARY */ select 1", NoHint, true},
+	} {
+		if s := Classify(PostgreSQL, tt.query); s.Hint != tt.hint || s.Replica() != tt.replica {
+			t.Errorf("%s has hint %d, Replica() %v; want %d, %v", tt.query, s.Hint, s.Replica(), tt.hint, tt.replica)
+		}
+	}
+	if s := Classify(MySQL, "select 1 # uprung:primary"); s.Hint != ToPrimary {
+		t.Errorf("a comment after # has hint %d", s.Hint)
+	}
+}
+
+func TestDeclaredFunctions(t *testing.T) {
+	t.Parallel()
+	c, err := New(PostgreSQL, "similarity", "App.Score", "st_distance")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]Class{
+		"select similarity(a, b) from t":            Read,
+		"select SIMILARITY (a, b) from t":           Read,
+		"select app.score(a) from t":                Read,
+		"select score(a) from t":                    Unsure,
+		"select app.similarity(a, b) from t":        Unsure,
+		"select x.app.score(a) from t":              Unsure,
+		"select app . score(a) from t":              Unsure, // not worth the trouble
+		"select app/**/.score(a) from t":            Unsure,
+		"select \"similarity\"(a, b) from t":        Unsure,
+		"select xapp.score(a) from t":               Unsure,
+		"select $1app.score(a) from t":              Unsure,
+		"select similarity(a, nextval('s')) from t": Write,
+		"select st_distance(a, evil(b)) from t":     Unsure,
+	} {
+		if s := c.Classify(query); s.Class != want {
+			t.Errorf("%s is %v by %v, want %v", query, s.Class, s.Reason, want)
+		}
+	}
+	_, err = New(PostgreSQL, "ok", "", "a b", "f()", "\"f\"", ".f", "f.", "a..b", "averyveryverylongnameofafunctionthatnobodyhas")
+	if err == nil {
+		t.Fatal("bad names are taken")
+	}
+	if list, ok := err.(interface{ Unwrap() []error }); !ok || len(list.Unwrap()) != 8 {
+		t.Errorf("error is %v, want one for each of 8 names", err)
+	}
+	if _, err := New(MySQL+1, "ok"); err == nil {
+		t.Error("an unknown dialect is taken")
+	}
+}

@@ -76,9 +76,9 @@ func TestTheCorpusIsThatOfTheGrammar(t *testing.T) {
 // without need, and nothing else is taken for a read.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"listed.txt", "generated.txt"} {
+	for file, d := range map[string]Dialect{"listed.txt": PostgreSQL, "generated.txt": PostgreSQL, "mysql.txt": MySQL} {
 		for _, s := range corpus(t, file) {
-			got := Classify(PostgreSQL, s.query)
+			got := Classify(d, s.query)
 			if s.label == "effect" && got.Class != Read || got.Class.String() == s.label {
 				continue
 			}

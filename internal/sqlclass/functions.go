@@ -16,8 +16,8 @@ const (
 // that PostgreSQL declares immutable or stable in every variant, without those
 // that look at the catalog, at settings or at the node, or run a text as SQL; and
 // of the volatile ones those whose only fault is another answer each time.
-func postgresFunction(s string) verdict {
-	switch s {
+func postgresFunction(s []byte) verdict {
+	switch string(s) { // no copy is made
 	case
 		// special syntax
 		"coalesce", "greatest", "least", "nullif", "extract", "grouping", "normalize", "overlay", "position", "substring",
@@ -97,8 +97,8 @@ func postgresFunction(s string) verdict {
 
 // mysqlFunction tells of a function of MySQL or MariaDB by its name in lower
 // case.
-func mysqlFunction(s string) verdict {
-	switch s {
+func mysqlFunction(s []byte) verdict {
+	switch string(s) { // no copy is made
 	case
 		// control and comparison
 		"coalesce", "greatest", "if", "ifnull", "interval", "isnull", "least", "nullif", "nvl", "nvl2", "strcmp", "cast",

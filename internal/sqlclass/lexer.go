@@ -98,8 +98,10 @@ func (l *lexer) scan() kind {
 func (l *lexer) skip() bool {
 	for l.pos < len(l.text) {
 		c := l.text[l.pos]
-		switch {
-		case table[c]&space != 0:
+		switch class := table[c]; {
+		case class&(space|remark) == 0:
+			return true
+		case class&space != 0:
 			l.pos++
 		case c == '-' && l.at(l.pos+1) == '-' && l.dashes():
 			l.line(2)
@@ -134,7 +136,7 @@ func (l *lexer) line(marker int) {
 	for end < len(l.text) && l.text[end] != '\n' && (l.dialect == MySQL || l.text[end] != '\r') {
 		end++
 	}
-	l.remark(l.text[start:end])
+	l.hinted(l.text[start:end])
 	l.pos = end
 }
 
@@ -157,7 +159,7 @@ func (l *lexer) comment() bool {
 		case c == '*' && l.text[i+1] == '/':
 			depth--
 			if depth == 0 {
-				l.remark(l.text[start:i])
+				l.hinted(l.text[start:i])
 				l.pos = i + 2
 				return true
 			}
@@ -178,8 +180,8 @@ const (
 	hintReplica = "uprung:replica"
 )
 
-// remark looks for a hint in the text of a comment.
-func (l *lexer) remark(text string) {
+// hinted looks for a hint in the text of a comment.
+func (l *lexer) hinted(text string) {
 	for text != "" && table[text[0]]&space != 0 {
 		text = text[1:]
 	}
@@ -330,6 +332,7 @@ const (
 	digit
 	hex
 	space
+	remark // may begin a comment
 )
 
 var table = func() (t [256]uint8) {
@@ -341,6 +344,8 @@ var table = func() (t [256]uint8) {
 			t[c] = digit | hex
 		case c == ' ', c >= '\t' && c <= '\r':
 			t[c] = space
+		case c == '-', c == '#', c == '/':
+			t[c] = remark
 		}
 		if c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' {
 			t[c] |= hex

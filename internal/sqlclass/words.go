@@ -106,8 +106,8 @@ const (
 )
 
 // keyword returns the meaning of an identifier in lower case.
-func keyword(s string) word {
-	switch s {
+func keyword(s []byte) word {
+	switch string(s) { // no copy is made
 	case "alter", "call", "cluster", "comment", "copy", "do", "grant", "notify", "refresh", "reindex", "revoke",
 		"truncate", "vacuum", "checkpoint", "reassign", "import", "security",
 		"optimize", "rename", "repair", "flush", "kill", "install", "uninstall", "purge", "change", "binlog", "cache", "stop":
@@ -283,7 +283,7 @@ func keyword(s string) word {
 	case "array", "offset", "row", "symmetric", "asymmetric", "returning", "variadic",
 		"time", "timestamp", "xmltable", "xmlnamespaces":
 		return kReservedPG
-	case "binary", "div", "regexp", "rlike", "xor", "index", "varbinary", "match":
+	case "binary", "div", "mod", "regexp", "rlike", "xor", "index", "varbinary", "match":
 		return kReservedMy
 	}
 	return name

@@ -91,6 +91,7 @@ func (s *MariaDBServer) begin(tb TB) {
 			"gtid-domain-id=0",
 			"binlog-format=ROW",
 			"skip-name-resolve=1",
+			"character-set-server=utf8mb4",
 			"innodb-buffer-pool-size=32M",
 			"innodb-log-file-size=8M",
 			// The log reaches the system at each commit, the disk when it likes.
@@ -180,7 +181,7 @@ func (s *MariaDBServer) QueryAs(ctx context.Context, user, sql string) ([][]stri
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.client, "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--port="+strconv.Itoa(s.port),
-		"--user="+user, "--batch", "--skip-column-names", "--execute="+sql)
+		"--default-character-set=utf8mb4", "--user="+user, "--batch", "--skip-column-names", "--execute="+sql)
 	var out, failure bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &failure
 	if err := cmd.Run(); err != nil {
