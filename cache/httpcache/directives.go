@@ -72,10 +72,14 @@ func nextDirective(s string) (name, value string, valued bool, rest string) {
 	spaced := s[len(name):end]
 	s = s[end+1:]
 	if text, after, ok := quotedPrefix(s); ok {
-		value, s = text, after
+		junk, rest, _ := strings.Cut(after, ",")
+		if junk = strings.TrimRight(junk, " \t"); junk != "" {
+			text = s[:len(s)-len(after)] + junk
+		}
+		return name, spaced + text, true, rest
 	}
-	after, rest, _ := strings.Cut(s, ",")
-	return name, spaced + value + strings.TrimRight(after, " \t"), true, rest
+	value, rest, _ = strings.Cut(s, ",")
+	return name, spaced + strings.TrimRight(value, " \t"), true, rest
 }
 
 // quotedPrefix reads a quoted string at the beginning of s (RFC 9110, section 5.6.4).

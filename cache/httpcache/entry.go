@@ -56,7 +56,7 @@ func (e *Entry) Size() int64 { return e.size }
 
 // age returns how old the response is (RFC 9111, section 4.2.3).
 func (e *Entry) age(now time.Time) time.Duration {
-	return e.initial + max(now.Sub(e.received), 0)
+	return e.initial + min(max(now.Sub(e.received), 0), maxSeconds*time.Second)
 }
 
 // fresh reports whether the response can be used without further ado.

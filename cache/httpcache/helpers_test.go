@@ -71,7 +71,9 @@ func newSite(t *testing.T, c *Cache, face string) *site {
 		addr = listen(c.Middleware(origin))
 	} else {
 		backend := listen(origin)
-		base := &http.Transport{DisableCompression: true, DialContext: network.DialContext}
+		// Without keep-alive, since a request on a connection that was used before is sent
+		// again when the origin hangs up.
+		base := &http.Transport{DisableCompression: true, DisableKeepAlives: true, DialContext: network.DialContext}
 		t.Cleanup(base.CloseIdleConnections)
 		addr = listen(&httputil.ReverseProxy{
 			Rewrite: func(r *httputil.ProxyRequest) {
@@ -81,7 +83,7 @@ func newSite(t *testing.T, c *Cache, face string) *site {
 			ErrorLog:  log.New(io.Discard, "", 0),
 		})
 	}
-	transport := &http.Transport{DisableCompression: true, DialContext: network.DialContext, Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: addr})}
+	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true, DialContext: network.DialContext, Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: addr})}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return s

@@ -64,7 +64,7 @@ const quick = 64
 func (h *handler) quickHit(w http.ResponseWriter, r *http.Request) bool {
 	c := h.c
 	for _, name := range [...]string{
-		"Cache-Control", "Pragma", "Range", "If-None-Match", "If-Modified-Since", "If-Range", "X-Forwarded-Proto",
+		"Cache-Control", "Pragma", "Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", forwardedProto,
 	} {
 		if len(r.Header[name]) > 0 {
 			return false

@@ -547,7 +547,7 @@ func (t *transport) other(r *http.Request, principal string, bypassed bool) (*ht
 	s := status{name: c.o.Name, fwd: "method"}
 	if stores && resp.Body != nil {
 		if e, why := x.admit(resp.StatusCode, resp.Header, time.Now()); e != nil {
-			s.stored, handed = true, true
+			s.stored, s.timed, s.ttl, handed = true, true, int64(e.remaining(time.Now())/time.Second), true
 			resp.Body = ending(&recorded{ReadCloser: resp.Body, x: x, e: e, f: x.flight}, over)
 		} else {
 			c.count.refuse(why)
