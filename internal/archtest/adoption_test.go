@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"cmp"
 	"debug/buildinfo"
 	"os"
 	"os/exec"
@@ -14,21 +15,29 @@ const (
 	maxAddedModules = 2
 )
 
+// baseOf names the base of a program, if it is another than base: who adopts a package
+// for databases has packages database/sql and log/slog already.
+var baseOf = map[string]string{"replicate": "basesql"}
+
 // Every program under testdata/adoption is base plus one package, constructed
 // and used.
 func TestAdoptionCost(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	baseSize, _ := link(t, dir, "base")
+	baseSizes := map[string]int64{}
+	for _, name := range []string{"base", "basesql"} {
+		baseSizes[name], _ = link(t, dir, name)
+	}
 	programs, err := os.ReadDir("testdata/adoption")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, program := range programs {
 		name := program.Name()
-		if name == "base" {
+		if baseSizes[name] != 0 {
 			continue
 		}
+		baseSize := baseSizes[cmp.Or(baseOf[name], "base")]
 		size, modules := link(t, dir, name)
 		added := size - baseSize
 		t.Logf("%s adds %.3f MB to %.2f MB, and %d modules", name, float64(added)/1e6, float64(baseSize)/1e6, modules)
