@@ -9,9 +9,10 @@
 // They sleep instead of working, so that two cores are enough.
 //
 // Each rung is one file of this directory and promises a figure. -check makes a
-// broken promise the exit status 1; usage errors are 2. -explain prints the chain of
-// each rung instead, with its effective settings. -json FILE writes an array
-// with one object for each promise:
+// broken promise the exit status 1; usage errors are 2. -http 127.0.0.1:8080 serves a page
+// that shows the climb live, or one rung on which the technique and faults are switched.
+// -explain prints the chain of each rung instead, with its effective settings. -json FILE
+// writes an array with one object for each promise:
 //
 //	name    the rung
 //	metric  what was measured, with its unit, such as p99_ms_of_others
@@ -45,6 +46,7 @@ import (
 func rungs() []*ladder.Rung {
 	return []*ladder.Rung{
 		limit(),
+		overload(),
 		balance(),
 		failure(),
 		retried(),
@@ -75,9 +77,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
-	if c.explain {
+	switch {
+	case c.explain:
 		err = explain(stdout, c.Rungs)
-	} else {
+	case c.http != "":
+		err = c.serveLive(ctx, stdout)
+	default:
 		err = c.climb(ctx, stdout)
 	}
 	switch {
@@ -94,7 +99,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // command is what the flags say.
 type command struct {
 	ladder.Config
-	json           string
+	json, http     string
 	check, explain bool
 }
 
@@ -107,6 +112,7 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 	flags.DurationVar(&c.Duration, "duration", 40*time.Second, "`time` for all rungs together")
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of the traffic")
 	flags.StringVar(&c.json, "json", "", "write the figures to this `file`")
+	flags.StringVar(&c.http, "http", "", "serve a page that shows it live, at this `address` of the loopback interface")
 	flags.BoolVar(&c.check, "check", false, "fail if a rung breaks a promise")
 	flags.BoolVar(&c.explain, "explain", false, "print the chain of each rung, and measure nothing")
 	names := flags.String("rungs", known(all), "`names` of the rungs to climb, with commas")

@@ -28,7 +28,7 @@ func TestUsage(t *testing.T) {
 		{"flag", []string{"-x"}, "ladder: flag provided but not defined: -x\n"},
 		{"value", []string{"-duration", "long"}, "ladder: invalid value \"long\" for flag -duration: parse error\n"},
 		{"argument", []string{"limit"}, "ladder: argument is \"limit\", want flags only\n"},
-		{"short", []string{"-duration", "5s"}, "ladder: Duration is 5s, want at least 36s (limit 9s + balance 7s + failure 6s + retry 6s + shard 8s)\n"},
+		{"short", []string{"-duration", "5s"}, "ladder: Duration is 5s, want at least 40s (limit 9s + overload 4s + balance 7s + failure 6s + retry 6s + shard 8s)\n"},
 		{"long", []string{"-duration", "24h"}, "ladder: Duration is 24h0m0s, want at most 1h0m0s\n"},
 		{"rung", []string{"-rungs", "limit,fly,crawl"}, "ladder: -rungs names \"crawl\", want some of: " + known(rungs()) + "\nladder: -rungs names \"fly\", want some of: " + known(rungs()) + "\n"},
 		{"no rung", []string{"-rungs", ""}, "ladder: -rungs names \"\", want some of: " + known(rungs()) + "\n"},

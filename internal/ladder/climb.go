@@ -27,6 +27,13 @@ type Config struct {
 	// reports nothing.
 	Report func(Progress)
 
+	// Done is called when a rung has been measured. Nil calls nothing.
+	Done func(Outcome)
+
+	// Faults go before servers while they run. Nil means that there are none but those of
+	// the rungs.
+	Faults Faults
+
 	// Listen opens the listeners of servers, and Dial connects to them. Nil means TCP
 	// on a free port of the loopback interface.
 	Listen func() (net.Listener, error)
@@ -87,6 +94,9 @@ func (c *Config) Climb(ctx context.Context) ([]Outcome, error) {
 			o.Entries = append(o.Entries, r.Promises[i].judge(r.Name, o.Before, o.After))
 		}
 		outcomes = append(outcomes, o)
+		if c.Done != nil {
+			c.Done(o)
+		}
 	}
 	return outcomes, nil
 }
@@ -103,6 +113,9 @@ func (c *Config) half(ctx context.Context, r *Rung, with bool, arrivals []arriva
 	}
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
+	}
+	if c.Faults != nil {
+		ctx = withFaults(ctx, c.Faults)
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -121,7 +134,7 @@ func (c *Config) half(ctx context.Context, r *Rung, with bool, arrivals []arriva
 	if err != nil {
 		return nil, fmt.Errorf("ladder: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: r.patience()}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: r.patience(), BaseContext: base(ctx, true)}
 	var background sync.WaitGroup
 	var ended error // of the server; read after background.Wait
 	background.Go(func() { ended = server.Serve(listener) })

@@ -164,7 +164,7 @@ func TestResults(t *testing.T) {
 			if err != nil || samples[0] != (sample{result: want, latency: samples[0].latency}) {
 				t.Errorf("status %d gives %+v, %v; want %d", code, samples, err, want)
 			}
-			if c := m.take(); c.offered != 1 || c.ended[want] != 1 {
+			if c, _ := m.take(); c.offered != 1 || c.ended[want] != 1 {
 				t.Errorf("status %d is counted as %+v", code, c)
 			}
 		})

@@ -32,6 +32,7 @@ type Cluster struct {
 	// Set by start.
 	listen func() (net.Listener, error)
 	dial   dialFunc
+	faults context.Context //nolint:containedctx // what requests to the last server are to meet; it never ends
 
 	outages, serving sync.WaitGroup
 
@@ -101,7 +102,7 @@ func (c *Cluster) DialContext(ctx context.Context, network, addr string) (net.Co
 // start starts the servers, and what is to happen to them until ctx is done. After an
 // error too, close is to be called.
 func (c *Cluster) start(ctx context.Context, length time.Duration, listen func() (net.Listener, error), dial dialFunc) error {
-	c.listen, c.dial = listen, dial
+	c.listen, c.dial, c.faults = listen, dial, context.WithoutCancel(ctx)
 	for _, n := range c.nodes {
 		if err := c.raise(n); err != nil {
 			return err
@@ -134,7 +135,7 @@ func (c *Cluster) raise(n *node) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: n.Handler, ReadHeaderTimeout: DefaultPatience}
+	server := &http.Server{Handler: n.Handler, ReadHeaderTimeout: DefaultPatience, BaseContext: base(c.faults, n == c.nodes[len(c.nodes)-1])}
 	n.mu.Lock()
 	n.at, n.server = listener.Addr().String(), server
 	n.mu.Unlock()

@@ -24,15 +24,18 @@ type Progress struct {
 	// Offered, Served, Refused and Failed count the requests of all streams, per
 	// second: those sent, and those that ended so.
 	Offered, Served, Refused, Failed float64
-	// P99 is the 99th percentile of the latency of judged requests that were served
-	// or failed; zero if there was none.
-	P99 time.Duration
+	// P50 and P99 are the median and the 99th percentile of the latency of judged requests
+	// that were served or failed; zero if there was none.
+	P50, P99 time.Duration
+	// InFlight is how many requests have been sent and not answered.
+	InFlight int
 }
 
 // monitor counts requests for the reports. Its methods are safe for concurrent use.
 type monitor struct {
-	mu    sync.Mutex
-	count count // since the last report; guarded by mu
+	mu       sync.Mutex
+	count    count // since the last report; guarded by mu
+	inFlight int   // guarded by mu
 }
 
 type count struct {
@@ -45,24 +48,26 @@ func (m *monitor) offer() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count.offered++
+	m.inFlight++
 }
 
 func (m *monitor) finish(outcome result, latency time.Duration, judged bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count.ended[outcome]++
+	m.inFlight--
 	if judged && outcome != refused {
 		m.count.latencies = append(m.count.latencies, latency)
 	}
 }
 
-// take returns the counts since it was last called.
-func (m *monitor) take() count {
+// take returns the counts since it was last called, and what is in flight.
+func (m *monitor) take() (c count, inFlight int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.count
+	c = m.count
 	m.count = count{}
-	return c
+	return c, m.inFlight
 }
 
 // run reports until ctx is done. The first argument holds what stays the same.
@@ -85,12 +90,14 @@ func (m *monitor) run(ctx context.Context, p Progress, settle time.Duration, rep
 		if seconds <= 0 || p.Elapsed > p.Length {
 			continue // only the last answers are waited for
 		}
-		c := m.take()
+		var c count
+		c, p.InFlight = m.take()
 		slices.Sort(c.latencies)
 		p.Offered = float64(c.offered) / seconds
 		p.Served = float64(c.ended[served]) / seconds
 		p.Refused = float64(c.ended[refused]) / seconds
 		p.Failed = float64(c.ended[failed]) / seconds
+		p.P50, _ = percentile(c.latencies, 50)
 		p.P99, _ = percentile(c.latencies, 99)
 		report(p)
 	}

@@ -84,8 +84,16 @@ func (o *Origin) instant(worked time.Time) time.Time {
 	return worked.Add(time.Duration(stalls) * o.stalled)
 }
 
-// ServeHTTP does the work of one request.
+// ServeHTTP does the work of one request, which may meet [Faults] before.
 func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if faults := faultsOf(r.Context()); faults != nil {
+		faults(http.HandlerFunc(o.serve)).ServeHTTP(w, r)
+		return
+	}
+	o.serve(w, r)
+}
+
+func (o *Origin) serve(w http.ResponseWriter, r *http.Request) {
 	done, ok := o.admit(time.Now())
 	if !ok {
 		w.Header().Set("Retry-After", "1")
