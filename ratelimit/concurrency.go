@@ -229,6 +229,14 @@ func (c *Concurrency) begin(now int64) {
 // now returns the time since the limit was made, in nanoseconds.
 func (c *Concurrency) now() int64 { return int64(time.Since(c.base)) }
 
+// nowOr returns an instant that is known already, or else the present one.
+func (c *Concurrency) nowOr(known int64) int64 {
+	if known != 0 {
+		return known
+	}
+	return c.now()
+}
+
 // InFlight returns the bounds of the limit; [Stats] of a Concurrency have the limit
 // itself.
 func (c *Concurrency) InFlight() InFlight {
@@ -366,10 +374,30 @@ func (c *Concurrency) acquire(ctx context.Context, claim Claim, sticky string) (
 	if err := c.late(ctx); err != nil && mode.Enforces(sticky) {
 		return Token{}, err
 	}
-	if claim == (Claim{}) && c.waiting.Load() == 0 && c.enter(t.start) {
-		return t, nil
+	if claim.Tenant == "" && c.waiting.Load() == 0 {
+		if c.enter(claim.Priority, t.start) {
+			return t, nil
+		}
+		if c.o.Queue == 0 && mode.Enforces(sticky) {
+			return Token{}, c.refused(c.nowOr(t.start))
+		}
 	}
 	return c.contend(ctx, t, claim, mode.Enforces(sticky))
+}
+
+// refused counts a refusal, and returns it.
+func (c *Concurrency) refused(now int64) error {
+	c.hit(now)
+	c.count.refused.Add(1)
+	return c.busy
+}
+
+// hit notes that a request found no place.
+func (c *Concurrency) hit(now int64) {
+	if !c.reached.Load() {
+		c.reached.Store(true)
+	}
+	c.refusal.Store(now)
 }
 
 // late returns an error for a request that nobody waits for.
@@ -386,14 +414,15 @@ func (c *Concurrency) late(ctx context.Context) error {
 	return c.expired
 }
 
-// enter takes a place for a normal request of nobody, if there is one.
-func (c *Concurrency) enter(now int64) bool {
+// enter takes a place for a request of nobody, if there is one.
+func (c *Concurrency) enter(p Priority, now int64) bool {
 	limit := c.limit.Load()
-	if last := c.critical.Load(); last >= 0 {
-		if now == 0 {
-			now = c.now()
+	if last := c.critical.Load(); last >= 0 || p != Normal {
+		now = c.nowOr(now)
+		if p == Critical {
+			c.critical.Store(now)
 		}
-		limit = Normal.share(limit, now-last < memory)
+		limit = p.share(limit, last >= 0 && now-last < memory)
 	}
 	n := c.inFlight.Add(1)
 	if n > limit {
@@ -428,8 +457,7 @@ func (c *Concurrency) contend(ctx context.Context, t Token, claim Claim, enforce
 		c.mu.Unlock()
 		return t, nil
 	}
-	c.reached.Store(true)
-	c.refusal.Store(now)
+	c.hit(now)
 	if !enforced {
 		c.count.shadow.Add(1)
 		c.place(t.tenant)

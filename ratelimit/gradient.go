@@ -48,6 +48,9 @@ const (
 	deep = 0.45
 	// eagerness is the part of that change which is made.
 	eagerness = 0.5
+	// homesick is the part of the way to where the limit has been of late that a window
+	// makes at least when there is no reason not to: what has cut it is over.
+	homesick = 0.3
 	// restless is the part by which each window changes where the limit has been of late.
 	restless = 0.02
 	// windowLeast is the least time of a window, windowSamples the least number of
@@ -56,10 +59,15 @@ const (
 	windowSamples, windowMost = 20, 1000
 	// light is the share of the limit up to which requests do not wait for each other.
 	light = 0.5
-	// lookDepth is what the limit is divided by to look at the base: tolerance, times
-	// two in case that the limit is twice what it should be.
-	lookDepth = 2 * tolerance
-	// A look is repeated soon while it brings news.
+	// lookDepth is what the limit is divided by to look at the base: tolerance, and half
+	// as much again in case that the limit is higher than it should be. More would cost
+	// more of the server's work for as long as the look takes.
+	lookDepth = 1.5 * tolerance
+	// tooMany is how many times longer requests take before a look than in it, if even
+	// the limit of the look was more than the server works on at once. It lies between
+	// tolerance, if it was less, and lookDepth, if it was much more.
+	tooMany = 3.5
+	// A look is repeated soon if it brings news, and then after twice the time each.
 	lookSoon, lookSeldom = int64(2 * time.Second), int64(30 * time.Second)
 	// lookLongest ends a look at what does not answer, in usual times of a request, and
 	// lookLeast is the least of it.
@@ -80,7 +88,7 @@ type window struct {
 }
 
 func newGradient(bounds InFlight, now int64) gradient {
-	return gradient{bounds: bounds, limit: float64(bounds.Initial), rest: float64(bounds.Initial), next: now + lookSoon/2, pause: lookSoon}
+	return gradient{bounds: bounds, limit: float64(bounds.Initial), rest: float64(bounds.Initial), next: now + lookSoon*3/4, pause: lookSoon}
 }
 
 // needs returns the number of samples that make a window.
@@ -101,7 +109,7 @@ func (g *gradient) observe(w window) {
 		return
 	}
 	if w.refused && g.usual > 0 && w.lasted > outlier*int64(float64(g.needs())*g.usual/g.limit)+lookLeast {
-		g.next = max(g.next, w.now+lookSoon)
+		g.next = max(g.next, w.now+2*lookSoon)
 		return // all stood still meanwhile, which is over
 	}
 	if w.overload {
@@ -129,7 +137,7 @@ func (g *gradient) observe(w window) {
 		g.base = w.mean * 1.5 // it was learned when all was slow
 	}
 	if g.limit < g.rest*deep && w.mean > g.base*unhindered {
-		g.base += (w.mean - g.base) / 2
+		g.base += (w.mean - g.base) / 3
 		g.next = min(g.next, w.now+lookSoon) // in case that it is the server that can do less
 	}
 	ratio, most := tolerance*g.base/g.usual, maxGrowth
@@ -139,7 +147,11 @@ func (g *gradient) observe(w window) {
 	case g.usual < g.base*unhindered:
 		most = maxRush
 	}
-	g.set(g.limit + g.limit*(min(max(ratio, maxCut), most)-1)*eagerness)
+	next := g.limit + g.limit*(min(max(ratio, maxCut), most)-1)*eagerness
+	if w.refused && ratio > maxGrowth {
+		next = max(next, g.limit+(g.rest-g.limit)*homesick)
+	}
+	g.set(next)
 	g.rest += (g.limit - g.rest) * restless
 	if w.refused && w.now >= g.next {
 		g.held, g.begun = g.limit, w.now
@@ -151,17 +163,19 @@ func (g *gradient) observe(w window) {
 func (g *gradient) looked(w window) {
 	limit := g.held
 	g.held = 0
-	g.pause = lookSeldom
+	g.pause = min(2*g.pause, lookSeldom)
 	if w.samples >= windowSamples/2 {
 		was := g.base
-		g.base += (w.mean - g.base) / 2
+		g.base += (w.mean - g.base) / 3 // a look is at few requests
 		if change := w.mean / was; change < 0.5 || change > 2 {
-			g.base = w.mean // more than chance makes of twenty
+			g.base, g.pause = w.mean, lookSoon // more than chance makes of twenty
 		}
-		// By Little's law, the server has worked on as many at a time as it has served in
-		// a base.
-		if better := tolerance * limit * g.base / g.usual; better < limit*0.7 {
-			limit, g.rest, g.pause = better, better, lookSoon
+		if g.usual > w.mean*tooMany {
+			// The limit was far too high: by Little's law, the server has worked on as many
+			// at a time as it has served in a base.
+			limit *= tolerance * w.mean / g.usual
+			g.base = min(g.base, (g.base+w.mean)/2)
+			g.rest, g.pause = limit, lookSoon
 		}
 	}
 	g.next = w.now + g.pause

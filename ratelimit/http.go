@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
@@ -34,7 +35,7 @@ type face struct {
 	settings         []uprung.Setting // of Middleware
 	outgoing         []uprung.Setting // of Transport
 
-	limited, exceeding, keyless, broken *httpx.Problem
+	limited, exceeding, keyless, away, broken *httpx.Problem
 }
 
 // newFace checks and completes the options of the HTTP face.
@@ -100,6 +101,11 @@ func (f *face) prepareProblems() (errs []error) {
 	f.exceeding = prepare(http.StatusTooManyRequests, &exceeded)
 	f.keyless = prepare(http.StatusBadRequest, &httpx.ProblemOptions{
 		Detail: "The request lacks what identifies its sender.",
+	})
+	f.away = prepare(http.StatusServiceUnavailable, &httpx.ProblemOptions{
+		// Of the same section.
+		Type:  "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
+		Title: "Requests can not be counted at the moment",
 	})
 	f.broken = prepare(http.StatusInternalServerError, nil)
 	return errs
@@ -169,22 +175,34 @@ func Failures(status int) bool { return status >= 400 }
 // request passes without a decision, and an error if it is to be refused without
 // one.
 func (l *Limiter) prepare(c *call, r *http.Request, keyOf key.Func) (applies bool, err error) {
-	f := &l.face
-	mode := l.load().mode
+	if applies, err = l.face.prepare(c, r, keyOf, l.load().mode); !applies {
+		if err != nil {
+			l.refusedKeyless.Add(1)
+		}
+		return false, err
+	}
+	if c.hash = l.keyless; !c.keyless {
+		c.hash = l.hash(c.key)
+	}
+	return true, nil
+}
+
+// prepare fills in the key and the cost of a request, under a mode. It returns
+// false if the request passes without a decision or, with [ErrMissingKey], is to be
+// refused without one.
+func (f *face) prepare(c *call, r *http.Request, keyOf key.Func, mode uprung.Mode) (applies bool, err error) {
 	if mode == uprung.Off || f.skip != nil && f.skip(r) {
 		return false, nil
 	}
 	var ok bool
-	if c.key, ok = keyOf(r); ok {
-		c.hash = l.hash(c.key)
-	} else {
+	if c.key, ok = keyOf(r); !ok {
+		c.key = "" // whatever came with false
 		switch {
 		case f.missing == key.MissingAdmitted:
 			return false, nil
 		case f.missing == key.MissingShared:
-			c.hash, c.keyless = l.keyless, true
+			c.keyless = true
 		case mode.Enforces(""):
-			l.refusedKeyless.Add(1)
 			return false, ErrMissingKey
 		default:
 			return false, nil
@@ -225,45 +243,61 @@ func setRetryAfter(h http.Header, rejection *uprung.Rejection) {
 // writeFields adds the RateLimit fields to a response. Those of several limiters
 // on one request make one list.
 func (l *Limiter) writeFields(h http.Header, c *call) {
+	policy := c.settings.policy
+	if c.own && l.face.headers == HeadersIETF {
+		policy = policyOf(l.face.quotedName, &c.budget)
+	}
 	res := c.result()
+	l.face.writeFields(h, policy, &res)
+}
+
+// writeFields adds the fields for a result under a policy.
+func (f *face) writeFields(h http.Header, policy string, res *Result) {
 	after := res.ResetAfter
 	if res.RetryAfter > 0 {
 		after = res.RetryAfter
 	}
-	if l.face.headers == HeadersLegacy {
-		writeLegacy(h, &res, after)
+	if f.headers == HeadersLegacy {
+		writeLegacy(h, res, after)
 		return
 	}
-	policy := c.settings.policy
-	if c.own {
-		policy = policyOf(l.face.quotedName, &c.budget)
-	}
-	addFields(h, policy, statusOf(l.face.quotedName, res.Remaining, after))
+	addFields(h, policy, statusOf(f.quotedName, res.Remaining, after))
 }
 
 // refuse answers a request that may not pass.
-func (l *Limiter) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if l.face.refused != nil {
-		l.face.refused(w, r, err)
+func (l *Limiter) refuse(w http.ResponseWriter, r *http.Request, err error) { l.face.refuse(w, r, err) }
+
+func (f *face) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if f.refused != nil {
+		f.refused(w, r, err)
 		return
 	}
-	l.Refuse(w, r, err)
+	f.answer(w, r, err)
 }
 
 // Refuse answers a request with the status and the problem document (RFC 9457)
 // that are Middleware's by default: 429 for a rejection, 400 for [ErrMissingKey],
 // and 500 for any other error.
-func (l *Limiter) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (l *Limiter) Refuse(w http.ResponseWriter, r *http.Request, err error) { l.face.answer(w, r, err) }
+
+// answer writes the problem document of an error.
+func (f *face) answer(w http.ResponseWriter, r *http.Request, err error) {
 	rejection, rejected := errors.AsType[*uprung.Rejection](err)
 	switch {
 	case errors.Is(err, ErrExceedsBurst):
-		l.face.exceeding.Write(w, r, 0)
+		f.exceeding.Write(w, r, 0)
+	case errors.Is(err, ErrUnavailable):
+		wait := time.Second // until somebody may have found it
+		if rejected && rejection.RetryAfter > 0 {
+			wait = rejection.RetryAfter
+		}
+		f.away.Write(w, r, wait)
 	case rejected:
-		l.face.limited.Write(w, r, max(rejection.RetryAfter, 0))
+		f.limited.Write(w, r, max(rejection.RetryAfter, 0))
 	case errors.Is(err, ErrMissingKey):
-		l.face.keyless.Write(w, r, 0)
+		f.keyless.Write(w, r, 0)
 	default:
-		l.face.broken.Write(w, r, 0)
+		f.broken.Write(w, r, 0)
 	}
 }
 
@@ -275,14 +309,18 @@ func (l *Limiter) Layer() uprung.Layer {
 // layer describes one of the faces.
 func (l *Limiter) layer(keyOf key.Func, settings []uprung.Setting) uprung.Layer {
 	s := l.load()
-	facts := slices.Clone(l.face.facts)
-	if facts == nil && byAddress(keyOf) {
-		facts = []uprung.Fact{uprung.ByClientAddress}
-	}
-	return uprung.Layer{Kind: uprung.KindRateLimit, Name: l.name, Facts: facts, Settings: append([]uprung.Setting{
+	return uprung.Layer{Kind: uprung.KindRateLimit, Name: l.name, Facts: l.face.factsOf(keyOf), Settings: append([]uprung.Setting{
 		{Name: "Limit", Value: s.limit.String()},
 		{Name: "Mode", Value: s.mode.String(), Default: s.mode == uprung.Enforce},
 	}, settings...)}
+}
+
+// factsOf returns what is known of a key.
+func (f *face) factsOf(keyOf key.Func) []uprung.Fact {
+	if f.facts == nil && byAddress(keyOf) {
+		return []uprung.Fact{uprung.ByClientAddress}
+	}
+	return slices.Clone(f.facts)
 }
 
 // byAddress reports whether a key tells two peers apart by their addresses, which

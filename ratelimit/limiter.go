@@ -23,6 +23,10 @@ var (
 	// events were asked for at once than the burst of the limit, which is not
 	// zero. Asking for fewer may succeed.
 	ErrExceedsBurst = errors.New("ratelimit: cost exceeds the burst of the limit")
+
+	// ErrUnavailable is the reason of a refusal because the limit is kept elsewhere
+	// and cannot be asked for. A Limiter of this package never refuses for it.
+	ErrUnavailable = errors.New("ratelimit: where the limit is kept is not available")
 )
 
 // DefaultCapacity is the number of keys that a [Limiter] keeps by default.
