@@ -15,10 +15,13 @@ import (
 	"time"
 
 	"github.com/uprung/uprung/benchmarks/breaker"
+	"github.com/uprung/uprung/benchmarks/concurrency"
+	"github.com/uprung/uprung/benchmarks/cache"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/lb"
 	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
+	"github.com/uprung/uprung/benchmarks/replicate"
 	"github.com/uprung/uprung/benchmarks/retry"
 	"github.com/uprung/uprung/benchmarks/shard"
 )
@@ -27,12 +30,16 @@ import (
 func suites() []*bench.Suite {
 	return []*bench.Suite{
 		ratelimit.Suite(),
+		concurrency.Suite(),
 		shard.Suite(),
 		lb.Suite(),
 		lb.SimulationSuite(),
 		proxy.Suite(),
 		retry.Suite(),
 		retry.HedgeSuite(),
+		replicate.Suite(),
+		cache.HitSuite(),
+		cache.Suite(),
 		breaker.Suite(),
 	}
 }

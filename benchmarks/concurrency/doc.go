@@ -1,0 +1,3 @@
+// Package concurrency measures what a limit of requests in progress costs: to acquire a
+// place and to release it, for adaptive limits and fixed ones.
+package concurrency
