@@ -143,8 +143,9 @@ func (s *MariaDBServer) Promote() {
 	s.admin("SET GLOBAL read_only = 0")
 }
 
-// Delay has a replica apply each transaction so much later, in whole seconds. Zero
-// ends the delay.
+// Delay has a replica apply each transaction so much later, in whole seconds; as
+// it reckons from the second in which the transaction was committed, it may be
+// up to a second less. Zero ends the delay.
 func (s *MariaDBServer) Delay(d time.Duration) {
 	s.tb.Helper()
 	seconds := (d + time.Second - 1) / time.Second

@@ -121,7 +121,7 @@ func (s *PostgresServer) Promote() {
 // says that it happened. Zero ends the delay.
 func (s *PostgresServer) Delay(d time.Duration) {
 	s.tb.Helper()
-	s.set("recovery_min_apply_delay", strconv.FormatInt(d.Milliseconds(), 10)+"ms")
+	s.set("recovery_min_apply_delay", strconv.FormatInt(d.Milliseconds(), 10))
 }
 
 // PauseReplay has a standby receive but apply nothing, until ResumeReplay.
@@ -204,11 +204,13 @@ func (s *PostgresServer) admin(sql string) {
 	}
 }
 
-// set changes a setting and has the server read it.
+// set changes a setting, in its base unit, and waits until the server has read
+// it: a new connection knows what all the processes have been told.
 func (s *PostgresServer) set(setting, to string) {
 	s.tb.Helper()
 	s.admin("ALTER SYSTEM SET " + setting + " = '" + to + "'")
 	s.admin("SELECT pg_reload_conf()")
+	s.await("SELECT setting FROM pg_settings WHERE name = '"+setting+"'", to)
 }
 
 // await asks until the answer is a single value.
