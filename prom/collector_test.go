@@ -63,6 +63,7 @@ func TestEveryMetricIsLintClean(t *testing.T) {
 	upstreams := uprung.Must(shard.NewMap([]shard.Entry[http.Handler]{{Node: shard.Node{ID: "a"}, Value: http.NotFoundHandler()}}, nil))
 	sources := []uprung.Source{
 		limiter("a"),
+		uprung.Must(ratelimit.NewConcurrency(ratelimit.Adaptive(), nil)),
 		upstreams,
 		uprung.Must(shard.NewHandler(upstreams, key.Route(), nil)),
 		uprung.Must(shard.NewBounded(upstreams.Table(), nil)),
