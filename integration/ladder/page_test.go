@@ -102,11 +102,11 @@ func keep(t *testing.T, ctx context.Context, name string) {
 		return
 	}
 	var picture []byte
-	do(t, ctx, "screenshot", chromedp.FullScreenshot(&picture, 90))
+	do(t, ctx, "screenshot", chromedp.FullScreenshot(&picture, 100))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".jpg"), picture, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
