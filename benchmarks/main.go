@@ -22,6 +22,7 @@ import (
 	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
 	"github.com/uprung/uprung/benchmarks/replicate"
+	"github.com/uprung/uprung/benchmarks/replicate"
 	"github.com/uprung/uprung/benchmarks/retry"
 	"github.com/uprung/uprung/benchmarks/shard"
 )
@@ -37,6 +38,7 @@ func suites() []*bench.Suite {
 		proxy.Suite(),
 		retry.Suite(),
 		retry.HedgeSuite(),
+		replicate.Suite(),
 		replicate.Suite(),
 		cache.HitSuite(),
 		cache.Suite(),
