@@ -105,14 +105,15 @@ func (e *Entry) copied() *Entry {
 	}
 }
 
-// overhead is about what an entry takes besides what can be counted.
-const overhead = 512
+// overhead is about what an entry takes besides what is counted: the structs, the fields
+// that change with its age, its places in maps and rings, and what these have to spare.
+const overhead = 1 << 10
 
 // measure sets what the entry takes.
 func (e *Entry) measure() {
 	e.size = overhead + int64(len(e.key)) + e.body.size()
 	for name, values := range e.header {
-		e.size += int64(len(name)) + 48
+		e.size += int64(len(name)) + 96
 		for _, value := range values {
 			e.size += int64(len(value)) + 16
 		}

@@ -5,8 +5,11 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
+	"net/textproto"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +81,7 @@ func newSite(t *testing.T, c *Cache, face string) *site {
 		addr = listen(&httputil.ReverseProxy{
 			Rewrite: func(r *httputil.ProxyRequest) {
 				r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", backend, r.In.Host
+				r.Out.URL.RawQuery = r.In.URL.RawQuery // byte for byte
 			},
 			Transport: c.Transport(base),
 			ErrorLog:  log.New(io.Discard, "", 0),
@@ -158,4 +162,15 @@ func (s *site) wants(calls int, what string) {
 	if n, _ := s.reached(); n != calls {
 		s.t.Errorf("%s: %d requests have reached the origin, want %d", what, n, calls)
 	}
+}
+
+// fullModels reports whether tests are to be as long as they can be.
+func fullModels() bool { return os.Getenv("UPRUNG_FULL_MODELS") == "1" }
+
+// withTrace returns a context in which f gets interim responses.
+func withTrace(ctx context.Context, f func(code int, h http.Header)) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		f(code, http.Header(h))
+		return nil
+	}})
 }

@@ -72,7 +72,7 @@ func TestFieldsOfClientsByFace(t *testing.T) {
 				script(`origin 200 a | Cache-Control: max-age=60
 					GET / => fwd 200 a
 					wait 1s
-					GET / | ` + field + ` => ` + second + ` 200 a`).run(t, s)
+					GET / | `+field+` => `+second+` 200 a`).run(t, s)
 			})
 		})
 	}
@@ -82,7 +82,7 @@ func TestFieldsOfClientsByFace(t *testing.T) {
 			script(`origin 200 a | Cache-Control: max-age=60
 				GET / => fwd 200 a
 				wait 61s
-				GET / | Cache-Control: max-stale => ` + second + ` 200 a`).run(t, s)
+				GET / | Cache-Control: max-stale => `+second+` 200 a`).run(t, s)
 		})
 	})
 	t.Run("TrustRequest", func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestPurges(t *testing.T) {
 							}
 						}
 					}
-					script("GET " + path + " => " + want + " 200 a").run(t, s)
+					script("GET "+path+" => "+want+" 200 a").run(t, s)
 				}
 			})
 		})
@@ -243,7 +243,9 @@ func TestPurges(t *testing.T) {
 	ends("Purge", func(s *site) (int, error) { return s.cache.Purge(t.Context(), siteURL+"/items") }, 1, "/items")
 	ends("SoftPurge", func(s *site) (int, error) { return s.cache.SoftPurge(t.Context(), siteURL+"/items") }, 1, "soft /items")
 	ends("PurgePrefix", func(s *site) (int, error) { return s.cache.PurgePrefix(t.Context(), siteURL+"/items") }, 3, "/items", "/items/1", "/items?page=2")
-	ends("PurgeTag", func(s *site) (int, error) { return s.cache.PurgeTag(t.Context(), "HTTP://Site.example:80", "p-items", "p-other", "p") }, 2, "/items", "/other")
+	ends("PurgeTag", func(s *site) (int, error) {
+		return s.cache.PurgeTag(t.Context(), "HTTP://Site.example:80", "p-items", "p-other", "p")
+	}, 2, "/items", "/other")
 	ends("PurgeTag of a list", func(s *site) (int, error) { return s.cache.PurgeTag(t.Context(), siteURL, "c d") }, 1, "/items", "/items/1", "/items?page=2", "/items2", "/other")
 	ends("PurgeTag of another origin", func(s *site) (int, error) { return s.cache.PurgeTag(t.Context(), "http://other.example", "all") }, 0)
 	ends("SoftPurgeTag", func(s *site) (int, error) { return s.cache.SoftPurgeTag(t.Context(), siteURL, "p-items2") }, 1, "soft /items2")

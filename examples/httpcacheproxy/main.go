@@ -96,6 +96,7 @@ func newProxy(to *url.URL, o *httpcache.Options) (http.Handler, error) {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // byte for byte, also what some servers cannot read
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
 		},
