@@ -16,13 +16,10 @@ import (
 
 	"github.com/uprung/uprung/benchmarks/breaker"
 	"github.com/uprung/uprung/benchmarks/concurrency"
-	"github.com/uprung/uprung/benchmarks/cache"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/lb"
 	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
-	"github.com/uprung/uprung/benchmarks/replicate"
-	"github.com/uprung/uprung/benchmarks/replicate"
 	"github.com/uprung/uprung/benchmarks/retry"
 	"github.com/uprung/uprung/benchmarks/shard"
 )
@@ -38,10 +35,6 @@ func suites() []*bench.Suite {
 		proxy.Suite(),
 		retry.Suite(),
 		retry.HedgeSuite(),
-		replicate.Suite(),
-		replicate.Suite(),
-		cache.HitSuite(),
-		cache.Suite(),
 		breaker.Suite(),
 	}
 }
