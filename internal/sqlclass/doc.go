@@ -24,7 +24,7 @@
 // A view, a rule, a policy, an operator or a cast may call a function that
 // writes; so may the functional notation of PostgreSQL, row.function. A standby
 // of PostgreSQL refuses such a statement with SQLSTATE 25006 and nothing has
-// happened: run it on the primary then, and [Cache.Learn] it.
+// happened: run it on the primary then, and remember it as a write.
 //
 // The text is taken to be in an encoding whose ASCII bytes stand for themselves,
 // as UTF-8 does.

@@ -80,7 +80,7 @@ func postgresFunction(s []byte) verdict {
 		// identity
 		"gen_random_uuid", "uuidv4", "uuidv7", "uuid_extract_timestamp", "uuid_extract_version", "current_database", "current_schema",
 		"version", "inet_server_addr", "inet_server_port", "pg_sleep", "pg_sleep_for", "pg_typeof", "pg_column_size", "pg_size_pretty",
-		"pg_size_bytes", "pg_client_encoding", "pg_is_in_recovery", "pg_backend_pid", "pg_postmaster_start_time":
+		"pg_size_bytes", "pg_client_encoding":
 		return pure
 	case "nextval", "setval", "pg_notify":
 		return writes
