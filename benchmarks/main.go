@@ -20,6 +20,7 @@ import (
 	"github.com/uprung/uprung/benchmarks/lb"
 	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
+	"github.com/uprung/uprung/benchmarks/replicate"
 	"github.com/uprung/uprung/benchmarks/retry"
 	"github.com/uprung/uprung/benchmarks/shard"
 )
@@ -35,6 +36,7 @@ func suites() []*bench.Suite {
 		proxy.Suite(),
 		retry.Suite(),
 		retry.HedgeSuite(),
+		replicate.Suite(),
 		breaker.Suite(),
 	}
 }
