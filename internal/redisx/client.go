@@ -98,7 +98,12 @@ func dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (
 //
 // The key is that which f is about, or one of several in the same slot.
 func (c *Client) Do(ctx context.Context, key string, f func(context.Context, rueidis.Client) error) error {
-	return c.gate.Do(ctx, key, func(ctx context.Context) error {
+	return c.DoWithin(ctx, c.gate.timeout, key, f)
+}
+
+// DoWithin is [Client.Do] with another timeout, such as what is left of one.
+func (c *Client) DoWithin(ctx context.Context, timeout time.Duration, key string, f func(context.Context, rueidis.Client) error) error {
+	return c.gate.DoWithin(ctx, timeout, key, func(ctx context.Context) error {
 		client, err := c.Connect(ctx)
 		if err != nil {
 			return err

@@ -112,6 +112,11 @@ func (g *Gate) breaker(key string) *breaker.Breaker {
 // When it is time to find out whether it is still down, probe is called instead, behind
 // the caller's back, and Do returns [ErrDown] all the same. It must change nothing.
 func (g *Gate) Do(ctx context.Context, key string, call, probe func(context.Context) error) error {
+	return g.DoWithin(ctx, g.timeout, key, call, probe)
+}
+
+// DoWithin is [Gate.Do] with another timeout, such as what is left of one.
+func (g *Gate) DoWithin(ctx context.Context, timeout time.Duration, key string, call, probe func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -130,7 +135,7 @@ func (g *Gate) Do(ctx context.Context, key string, call, probe func(context.Cont
 		permit.Done(uprung.Overload)
 		return ErrBusy
 	}
-	bounded, cancel := context.WithTimeout(ctx, g.timeout)
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if g.detached.Load() {
 		err = g.detach(bounded, call)
