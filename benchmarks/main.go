@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung/benchmarks/breaker"
+	"github.com/uprung/uprung/benchmarks/cache"
 	"github.com/uprung/uprung/benchmarks/concurrency"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/lb"
@@ -37,6 +38,8 @@ func suites() []*bench.Suite {
 		retry.Suite(),
 		retry.HedgeSuite(),
 		replicate.Suite(),
+		cache.HitSuite(),
+		cache.Suite(),
 		breaker.Suite(),
 	}
 }

@@ -127,9 +127,12 @@ func (c *Cache[K, V]) simple(n *node[K, V]) bool {
 	return n != nil && !n.tagged && (n.look == never || c.now() < n.look)
 }
 
+// void reports whether a node was invalidated by a tag.
+func (c *Cache[K, V]) void(n *node[K, V]) bool { return n.tagged && c.voids.covers(n.more) }
+
 // fresh reports whether a node, if any, is neither stale nor void.
 func (c *Cache[K, V]) fresh(n *node[K, V], now int64) bool {
-	return n != nil && n.fresh(now) && !(n.tagged && c.voids.covers(n.more))
+	return n != nil && n.fresh(now) && !c.void(n)
 }
 
 func (c *Cache[K, V]) out(v V) V {

@@ -27,7 +27,7 @@ func (t *tier[K, V]) fetch(ctx context.Context, key K, load Loader[K, V], force 
 			return r, false, err
 		}
 		if f := t.read(ctx, g, key, items[0]); f.ok {
-			return f.result, true, f.result.err()
+			return f.result, true, f.err()
 		}
 	}
 	r, err = t.c.load(ctx, key, load)
@@ -47,9 +47,9 @@ func (t *tier[K, V]) fill(ctx context.Context, g generations, key K, r *result[V
 	if err != nil || ttl < 0 || overtaken() {
 		return
 	}
-	err = t.setRaw(ctx, t.key(key), value, ttl)
+	_ = t.setRaw(ctx, t.key(key), value, ttl) // or else it is not stored
 	if overtaken() {
-		if err = t.delete(ctx, t.key(key)); err != nil {
+		if t.delete(ctx, t.key(key)) != nil {
 			t.debts.owe(t.key(key))
 		}
 	}
@@ -60,7 +60,7 @@ func (t *tier[K, V]) fetchLeased(ctx context.Context, g generations, key K, load
 	f, token := t.lease(ctx, g, key, force)
 	switch {
 	case f.ok:
-		return f.result, true, f.result.err()
+		return f.result, true, f.err()
 	case token == "":
 		r, err = t.c.load(ctx, key, load)
 		return r, false, err
@@ -115,7 +115,6 @@ func (t *tier[K, V]) lease(ctx context.Context, g generations, key K, force bool
 			if t.delete(ctx, storeKey) != nil {
 				return f, ""
 			}
-			force = false
 		}
 		l, ok := t.waitLease(ctx, storeKey)
 		if !ok || l.Token != "" {

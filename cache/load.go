@@ -130,7 +130,7 @@ func (c *Cache[K, V]) getOrLoad(ctx context.Context, s *shard[K, V], hash uint64
 		c.counts.add(negativeHit)
 		return value, ErrNotFound
 	}
-	if n != nil && (n.gone(now) || n.tagged && c.voids.covers(n.more)) {
+	if n != nil && (n.gone(now) || c.void(n)) {
 		n = nil // from here on it is a stale value that may be served
 	}
 	cl, leads := s.join(key), false
@@ -161,7 +161,7 @@ func (c *Cache[K, V]) getOrLoad(ctx context.Context, s *shard[K, V], hash uint64
 func (c *Cache[K, V]) overtaken(key K, value V, sequence uint64) bool {
 	n := node[K, V]{key: key}
 	c.tag(&n, &result[V]{value: value}, sequence)
-	return n.tagged && c.voids.covers(n.more)
+	return c.void(&n)
 }
 
 // wait waits for a call, or for what ends the waiting before.

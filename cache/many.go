@@ -47,7 +47,7 @@ func (c *Cache[K, V]) GetOrLoadMany(ctx context.Context, keys []K, load ManyLoad
 			continue
 		}
 		waiting[key] = true
-		if w := c.joinBatch(ctx, batch, stop, key); w != nil {
+		if w := c.joinBatch(batch, stop, key); w != nil {
 			waits = append(waits, w)
 		} else if value, ok := c.Get(ctx, key); ok {
 			values[key] = value
@@ -89,7 +89,7 @@ type wait[K comparable, V any] struct {
 
 // joinBatch joins the load of a key that is in progress, or makes it part of a batch. It
 // returns nil if the key needs no load after all.
-func (c *Cache[K, V]) joinBatch(ctx context.Context, b *batch[K, V], stop *stopper, key K) *wait[K, V] {
+func (c *Cache[K, V]) joinBatch(b *batch[K, V], stop *stopper, key K) *wait[K, V] {
 	hash := c.hash(key)
 	s := c.shard(hash)
 	s.mu.Lock()
@@ -100,7 +100,7 @@ func (c *Cache[K, V]) joinBatch(ctx context.Context, b *batch[K, V], stop *stopp
 		return nil
 	}
 	w := &wait[K, V]{key: key}
-	if n != nil && !n.gone(now) && !(n.tagged && c.voids.covers(n.more)) {
+	if n != nil && !n.gone(now) && !c.void(n) {
 		w.stale = n
 	}
 	if w.call = s.join(key); w.call == nil || w.call.sequence != c.voids.now() {
@@ -241,7 +241,7 @@ func (t *tier[K, V]) fetchMany(ctx context.Context, b *batch[K, V], keys []K, fi
 	var missing []K
 	for i, key := range keys {
 		if f := t.read(ctx, g, key, items[i]); f.ok {
-			finish(key, f.result, true, f.result.err())
+			finish(key, f.result, true, f.err())
 		} else {
 			missing = append(missing, key)
 		}

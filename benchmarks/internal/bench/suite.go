@@ -130,6 +130,7 @@ var Metrics = []Metric{
 	{"bytes", "B/op"},
 	{"allocs", "allocs/op"},
 	{"bytes_per_key", "B/key"},
+	{"bytes_per_entry", "B/entry"},
 	{"objects_per_key", "objects/key"},
 	{"gc_ms", "ms"},
 	{"insert_ns", "ns/key"},
@@ -144,11 +145,23 @@ var Metrics = []Metric{
 	{"error_ratio", "ratio"},
 	{"failing_share", "ratio"},
 	{"amplification", "ratio"},
+	{"goodput_ratio", "ratio"},
+	{"recovery_s", "s"},
+	{"capacity", "entries"},
+	{"hit_ratio", "ratio"},
+	{"of_belady", "ratio"},
+	{"above_inline", "ratio"},
 	{"requests_per_s", "requests/s"},
 }
 
 // higherIsBetter reports of a metric whether it is.
-func higherIsBetter(metric string) bool { return metric == "requests_per_s" }
+func higherIsBetter(metric string) bool {
+	switch metric {
+	case "requests_per_s", "hit_ratio", "of_belady", "above_inline":
+		return true
+	}
+	return false
+}
 
 // unit returns the unit of a metric, and false if it is not known.
 func unit(metric string) (string, bool) {
