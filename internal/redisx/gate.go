@@ -58,6 +58,7 @@ type Gate struct {
 	split    atomic.Bool // whether each partition has a breaker of its own
 	breakers [partitions]*breaker.Breaker
 	flying   atomic.Int64
+	windows  windows
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -70,6 +71,7 @@ type Gate struct {
 func NewGate(o GateOptions) (*Gate, error) {
 	g := &Gate{timeout: cmp.Or(o.Timeout, DefaultTimeout)}
 	g.detached.Store(o.Detached)
+	g.windows.timeout = g.timeout
 	if g.timeout < time.Millisecond || g.timeout > time.Minute {
 		return nil, errors.New("Timeout is " + o.Timeout.String() + ", want 1ms to 1m")
 	}
@@ -106,8 +108,9 @@ func (g *Gate) breaker(key string) *breaker.Breaker {
 }
 
 // Do makes a call about a key, if what it is for is not down. Every error of a call is
-// a failure of the other side, unless ctx has ended: then Do returns that. After the
-// timeout the error is [context.DeadlineExceeded].
+// a failure of the other side, unless ctx has ended, and much sooner than the timeout: then
+// Do returns that. After the timeout the error is [context.DeadlineExceeded].
+// The context of a call need not have the values of ctx.
 //
 // When it is time to find out whether it is still down, probe is called instead, behind
 // the caller's back, and Do returns [ErrDown] all the same. It must change nothing.
@@ -135,7 +138,8 @@ func (g *Gate) DoWithin(ctx context.Context, timeout time.Duration, key string, 
 		permit.Done(uprung.Overload)
 		return ErrBusy
 	}
-	bounded, cancel := context.WithTimeout(ctx, timeout)
+	start := time.Now()
+	bounded, cancel := g.bound(ctx, start, timeout)
 	defer cancel()
 	if g.detached.Load() {
 		err = g.detach(bounded, call)
@@ -146,6 +150,9 @@ func (g *Gate) DoWithin(ctx context.Context, timeout time.Duration, key string, 
 	switch {
 	case err == nil:
 		permit.Done(uprung.Success)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(start) >= timeout*3/4:
+		permit.Done(uprung.Failure) // that of the caller is about as long as ours
+		return ctx.Err()
 	case ctx.Err() != nil:
 		permit.Done(uprung.Ignored)
 		return ctx.Err()
@@ -158,6 +165,17 @@ func (g *Gate) DoWithin(ctx context.Context, timeout time.Duration, key string, 
 		}
 	}
 	return err
+}
+
+// bound returns a context that ends with ctx, or after the timeout or a little sooner.
+func (g *Gate) bound(ctx context.Context, now time.Time, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if ctx.Done() == nil && timeout == g.timeout {
+		return g.windows.context(now), func() {}
+	}
+	if end, ok := ctx.Deadline(); ok && end.Sub(now) <= timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeout)
 }
 
 // detach makes a call on a goroutine of its own and waits for it as long as ctx.
