@@ -178,6 +178,9 @@ func (p *pass) fold(buf *[longest]byte, start, end int) []byte {
 }
 
 func (p *pass) keyword(start, end int) word {
+	if end-start == 1 {
+		return name // an alias, most of the time
+	}
 	var buf [longest]byte
 	w := keyword(p.fold(&buf, start, end))
 	if w == kReservedPG && p.dialect != PostgreSQL || w == kReservedMy && p.dialect != MySQL {

