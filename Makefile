@@ -39,7 +39,7 @@ vulncheck: ## look for known vulnerabilities in what is called
 	go run $(VULNCHECK) ./...
 
 ladder: ## climb the ladder and check that every rung does what it claims
-	go run ./examples/ladder -duration 40s -check
+	go run ./examples/ladder -check
 
 nested: ## build, vet and test the nested modules
 	@set -e; for dir in $(NESTED); do \

@@ -82,6 +82,10 @@ type balanced struct {
 	*ladder.Cluster
 }
 
+// choices is the seed of what techniques draw, so that in virtual time a climb can be
+// repeated.
+const choices = 1
+
 // newBalanced returns a proxy that sends requests to servers by the defaults of lb, or
 // without the technique to one after the other, whatever becomes of them.
 func newBalanced(with bool, nodes []ladder.Node) (http.Handler, error) {
@@ -89,7 +93,7 @@ func newBalanced(with bool, nodes []ladder.Node) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o *lb.Options
+	o := &lb.Options{Seed: choices}
 	if !with {
 		o = &lb.Options{Policy: pick.RoundRobin{}, Outlier: lb.Outlier{Mode: uprung.Off}}
 	}

@@ -185,16 +185,16 @@ func (l *live) handler() http.Handler {
 		l.mu.Lock()
 		results := append([]result{}, l.results...)
 		l.mu.Unlock()
-		answer(w, results)
+		respond(w, results)
 	})
 	mux.HandleFunc("GET /events", l.events)
-	mux.HandleFunc("POST /play", func(w http.ResponseWriter, _ *http.Request) { l.play(); answer(w, l.now()) })
-	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { l.stop(); answer(w, l.now()) })
+	mux.HandleFunc("POST /play", func(w http.ResponseWriter, _ *http.Request) { l.play(); respond(w, l.now()) })
+	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { l.stop(); respond(w, l.now()) })
 	mux.HandleFunc("POST /explore/{rung}", l.explore)
 	mux.HandleFunc("POST /with/{on}", func(w http.ResponseWriter, r *http.Request) {
 		l.with.Store(r.PathValue("on") == "true")
 		l.change(func(s *state) { s.With = l.with.Load() })
-		answer(w, l.now())
+		respond(w, l.now())
 	})
 	mux.HandleFunc("POST /fault/{name}", l.fault)
 	guarded := http.NewCrossOriginProtection().Handler(mux)
@@ -211,8 +211,8 @@ func (l *live) handler() http.Handler {
 	})
 }
 
-// answer writes JSON.
-func answer(w http.ResponseWriter, v any) {
+// respond writes JSON.
+func respond(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(v) // fails only if the browser has left
@@ -246,7 +246,7 @@ func (l *live) describe(w http.ResponseWriter, _ *http.Request) {
 		told.Faults = append(told.Faults, named{f.name, f.title})
 	}
 	told.Duration = l.config.Duration.Seconds()
-	answer(w, told)
+	respond(w, told)
 }
 
 // now returns the state.
@@ -389,7 +389,7 @@ func (l *live) explore(w http.ResponseWriter, r *http.Request) {
 		l.begin(state{Mode: "exploring", Rung: one.Name}, func(ctx context.Context) error {
 			return l.config.Explore(ctx, one, roundTime, l.with.Load)
 		})
-		answer(w, l.now())
+		respond(w, l.now())
 		return
 	}
 	http.Error(w, "there is no such rung", http.StatusNotFound)
@@ -401,7 +401,7 @@ func (l *live) fault(w http.ResponseWriter, r *http.Request) {
 	if name == "none" {
 		l.injector.Disarm()
 		l.change(func(s *state) { s.Fault = "" })
-		answer(w, l.now())
+		respond(w, l.now())
 		return
 	}
 	for _, f := range faults {
@@ -415,7 +415,7 @@ func (l *live) fault(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		l.change(func(s *state) { s.Fault = name })
-		answer(w, l.now())
+		respond(w, l.now())
 		return
 	}
 	http.Error(w, "there is no such fault", http.StatusNotFound)

@@ -36,7 +36,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/ladder"
@@ -51,6 +50,9 @@ func rungs() []*ladder.Rung {
 		failure(),
 		retried(),
 		sharded(),
+		cached(),
+		stampede(),
+		mayhem(),
 	}
 }
 
@@ -109,7 +111,7 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 	c := &command{}
 	flags := flag.NewFlagSet("ladder", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // run prints the error, and usage the help
-	flags.DurationVar(&c.Duration, "duration", 40*time.Second, "`time` for all rungs together")
+	flags.DurationVar(&c.Duration, "duration", 0, "`time` for all rungs together (default a tenth more than they need)")
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of the traffic")
 	flags.StringVar(&c.json, "json", "", "write the figures to this `file`")
 	flags.StringVar(&c.http, "http", "", "serve a page that shows it live, at this `address` of the loopback interface")
@@ -128,6 +130,11 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 	}
 	if c.Rungs, err = choose(*names, all); err != nil {
 		return nil, err
+	}
+	if c.Duration == 0 {
+		for _, r := range c.Rungs {
+			c.Duration += r.Least() * 11 / 10
+		}
 	}
 	return c, c.Validate()
 }

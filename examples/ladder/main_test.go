@@ -28,7 +28,7 @@ func TestUsage(t *testing.T) {
 		{"flag", []string{"-x"}, "ladder: flag provided but not defined: -x\n"},
 		{"value", []string{"-duration", "long"}, "ladder: invalid value \"long\" for flag -duration: parse error\n"},
 		{"argument", []string{"limit"}, "ladder: argument is \"limit\", want flags only\n"},
-		{"short", []string{"-duration", "5s"}, "ladder: Duration is 5s, want at least 40s (limit 9s + overload 4s + balance 7s + failure 6s + retry 6s + shard 8s)\n"},
+		{"short", []string{"-rungs", "limit,balance", "-duration", "5s"}, "ladder: Duration is 5s, want at least 16s (limit 9s + balance 7s)\n"},
 		{"long", []string{"-duration", "24h"}, "ladder: Duration is 24h0m0s, want at most 1h0m0s\n"},
 		{"rung", []string{"-rungs", "limit,fly,crawl"}, "ladder: -rungs names \"crawl\", want some of: " + known(rungs()) + "\nladder: -rungs names \"fly\", want some of: " + known(rungs()) + "\n"},
 		{"no rung", []string{"-rungs", ""}, "ladder: -rungs names \"\", want some of: " + known(rungs()) + "\n"},
@@ -49,7 +49,7 @@ func TestHelp(t *testing.T) {
 	if got := run(t.Context(), []string{"-h"}, &stdout, &stderr); got != exitOK || stderr.Len() > 0 {
 		t.Errorf("got status %d, %q; want %d", got, &stderr, exitOK)
 	}
-	for _, want := range []string{"-duration time", "-json file", "-rungs names", "(default 40s)", "rung limit, at least 9s"} {
+	for _, want := range []string{"-duration time", "-json file", "-rungs names", "(default a tenth more than they need)", "rung limit, at least 9s"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("help lacks %q:\n%s", want, &stdout)
 		}
