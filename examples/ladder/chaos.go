@@ -115,12 +115,12 @@ func newMayhem(with bool) (http.Handler, error) {
 	if s.Cluster, err = ladder.NewCluster(nodes...); err != nil {
 		return nil, err
 	}
-	base := &http.Transport{DialContext: s.Cluster.DialContext, MaxIdleConnsPerHost: 256}
+	base := &http.Transport{DialContext: s.DialContext, MaxIdleConnsPerHost: 256}
 	if !with {
-		s.Handler = inTurn(s.Cluster.Addrs(), base)
+		s.Handler = inTurn(s.Addrs(), base)
 		return s, nil
 	}
-	transport, err := client.NewTransport(lb.Addrs(s.Cluster.Addrs()...), &client.Options{
+	transport, err := client.NewTransport(lb.Addrs(s.Addrs()...), &client.Options{
 		Name: "servers", Base: base, Deadline: time.Second, AttemptTimeout: chaosAttempt, LB: &lb.Options{Seed: choices},
 	})
 	if err != nil {
