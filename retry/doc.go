@@ -61,7 +61,8 @@
 //
 // The budget. Each request brings a tenth of a retry, and each second a fifth; ten can
 // be saved up. Without budget, what has failed is returned. Hedges come out of the
-// same budget, and are at most a twentieth of the requests.
+// same budget, and are at most a twentieth of the requests; while answers say that there
+// is too much to do, there are none.
 //
 // Nested layers. From the second on, attempts carry the header Uprung-Attempt with
 // their number, and a Retrier passes on what has it without repeating it, behind any

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/uprung/uprung"
 )
 
 // errLost is the cause of the end of an attempt that another has outrun.
@@ -50,6 +52,7 @@ func (c *call) hedge() (*http.Response, error) {
 			cancel(errLost) // before it has begun
 		}
 	})
+	r.overloaded(resp, err)
 	good := judge(c.ctx, resp, err) == final
 	hedged, pending := race.settle(good)
 	if pending {
@@ -145,7 +148,17 @@ func (r *race) try(number int) (resp *http.Response, panicked any, err error) {
 			cancel(errLost)
 		}
 	})
+	r.c.t.retrier.overloaded(resp, err)
 	return resp, nil, err
+}
+
+// overloaded notes an answer of [uprung.Overload]. While there are some, there are no
+// hedges: a service that has too much to do is slow because of what it is asked for, and
+// more of it makes that worse.
+func (r *Retrier) overloaded(resp *http.Response, err error) {
+	if err == nil && uprung.ResponseOutcome(resp.StatusCode, resp.Header) == uprung.Overload {
+		r.times.overload(r.now())
+	}
 }
 
 // mayHedge takes what a hedge costs.

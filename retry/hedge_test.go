@@ -99,6 +99,57 @@ func TestHedgeAndRetry(t *testing.T) {
 	})
 }
 
+// A service that has too much to do is not asked twice, until it has been well again for
+// as long as times are remembered.
+func TestNoHedgesUnderOverload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		status, after := http.StatusOK, 10*time.Millisecond
+		rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+			select {
+			case <-time.After(after):
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+			return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {"60"}}, Body: http.NoBody, Request: r}, nil
+		})
+		r := taught(t, 100*time.Millisecond)
+		guarded := r.Transport(rt)
+		ask := func(n int) {
+			for range n {
+				if _, err := send(guarded, newRequest(t, "GET", "")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		hedges := func() uint64 {
+			before := r.Stats().Hedges
+			after = time.Second
+			ask(1)
+			after = 10 * time.Millisecond
+			return r.Stats().Hedges - before
+		}
+		status = http.StatusServiceUnavailable
+		ask(1)
+		status = http.StatusOK
+		if hedges() != 1 {
+			t.Error("no hedge after one answer of overload in a hundred")
+		}
+		status = http.StatusServiceUnavailable
+		ask(1)
+		status = http.StatusOK
+		ask(20)
+		if hedges() != 0 {
+			t.Error("a hedge after two in a hundred")
+		}
+		time.Sleep(2 * window)
+		ask(20)
+		if hedges() != 1 {
+			t.Error("no hedge after the overload was forgotten")
+		}
+	})
+}
+
 // What counts is what was sent: a hedge that was not is no attempt.
 func TestHedgeThatIsNotSent(t *testing.T) {
 	t.Parallel()

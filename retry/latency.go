@@ -12,6 +12,9 @@ const (
 	window = 5 * time.Second
 	// enough is how many of them it takes for a quantile.
 	enough = 20
+	// calm is of how many answers at most one may say that there is too much to do, for
+	// a quantile to be of use.
+	calm = 100
 
 	// Each power of two nanoseconds is divided in 8: a time is known to an eighth.
 	parts     = 8
@@ -27,8 +30,9 @@ type latency struct {
 }
 
 type histogram struct {
-	total  atomic.Uint64
-	counts [intervals]atomic.Uint32
+	total     atomic.Uint64
+	counts    [intervals]atomic.Uint32
+	overloads atomic.Uint64 // which are not in total
 }
 
 // record notes a response time.
@@ -37,6 +41,9 @@ func (l *latency) record(now, took time.Duration) {
 	h.total.Add(1)
 	h.counts[interval(took)].Add(1)
 }
+
+// overload notes an answer that says that there is too much to do.
+func (l *latency) overload(now time.Duration) { l.at(now).overloads.Add(1) }
 
 // at returns the histogram of an instant, emptied if it has begun.
 func (l *latency) at(now time.Duration) *histogram {
@@ -58,6 +65,7 @@ func (l *latency) at(now time.Duration) *histogram {
 
 func (h *histogram) clear() {
 	h.total.Store(0)
+	h.overloads.Store(0)
 	for i := range h.counts {
 		if h.counts[i].Load() != 0 {
 			h.counts[i].Store(0)
@@ -66,11 +74,12 @@ func (h *histogram) clear() {
 }
 
 // quantile returns the time that a part q of the answers did not exceed, and false if
-// there are too few.
+// there are too few, or if there is an overload.
 func (l *latency) quantile(now time.Duration, q float64) (time.Duration, bool) {
 	l.at(now)
 	total := l.windows[0].total.Load() + l.windows[1].total.Load()
-	if total < enough {
+	overloads := l.windows[0].overloads.Load() + l.windows[1].overloads.Load()
+	if total < enough || overloads*calm > total+overloads {
 		return 0, false
 	}
 	left := int64(float64(total)*(1-q)) + 1 // from above

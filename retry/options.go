@@ -46,8 +46,9 @@ type Options struct {
 
 	// HedgeAt is the quantile of response times, over the last 10 seconds or so, after
 	// which a second request is sent while the first is out; whichever answers first,
-	// and well, counts. It is for what can be repeated through a Transport; Do and package
-	// grpcretry send no hedges. Zero means that there are none; 0.95 is usual. It is below
+	// and well, counts. While more than a hundredth of the answers say that there is too
+	// much to do, there are none. It is for what can be repeated through a Transport; Do
+	// and package grpcretry send no hedges. Zero means that there are none; 0.95 is usual. It is below
 	// 1.
 	HedgeAt float64
 
