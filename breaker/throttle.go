@@ -34,8 +34,9 @@ type ThrottleOptions struct {
 	Mode uprung.Mode
 
 	// K is how many requests are sent for each that the service accepts, at most: more
-	// than that are refused here. With 2, an overloaded service refuses as many as it
-	// serves. It is more than 1. Zero means 2.
+	// than that are refused here. With 1.5, an overloaded service refuses half as many as
+	// it serves; with less, fewer, and there is more guessing on this side. It is more than
+	// 1. Zero means 1.5.
 	K float64
 
 	// Window is over how much of the past requests count, at the least 100ms. Zero means
@@ -87,7 +88,7 @@ func NewThrottle(o *ThrottleOptions) (*Throttle, error) {
 	}
 	t := &Throttle{o: *o, origin: time.Now()}
 	t.o.Name = cmp.Or(o.Name, "default")
-	t.o.K = cmp.Or(o.K, 2)
+	t.o.K = cmp.Or(o.K, 1.5)
 	t.o.Window = cmp.Or(o.Window, time.Second)
 	t.o.MaxRejected = cmp.Or(o.MaxRejected, 0.9)
 	var errs []error
