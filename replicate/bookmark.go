@@ -54,14 +54,14 @@ func (b *Bookmark) raise(p Position, epochs bool) {
 	}
 }
 
-// covered notes that a position contains everything until an instant.
-func (b *Bookmark) covered(at int64) {
+// covered notes that a position contains everything up to what b was.
+func (b *Bookmark) covered(was *progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.wrote <= at {
+	if b.wrote <= was.wrote {
 		b.wrote = 0
 	}
-	if b.read <= at {
+	if b.read <= was.read {
 		b.read, b.node, b.incarnation = 0, 0, 0
 	}
 }

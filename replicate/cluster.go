@@ -89,7 +89,7 @@ const (
 	busyBan = time.Second
 
 	// primaryHaste is how much more often servers are probed while there is no primary.
-	primaryHaste = 5
+	primaryHaste = 10
 )
 
 // Options are the settings of a [Cluster]. The zero value of each field is its default.
@@ -126,7 +126,7 @@ type Options struct {
 
 	// Probe is the time between two probes of a server. It bounds for how long after a
 	// write reads go to the primary, and how soon a failover is noticed: while there is
-	// no primary, probes come five times as often. Zero means 100ms.
+	// no primary, probes come ten times as often. Zero means 100ms.
 	Probe time.Duration
 
 	// ProbeTimeout is how long a server has to answer a probe. Zero means 1s.

@@ -55,7 +55,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-c.kick:
 			// Not more often than a primary that does not answer could call for.
-			timer.Reset(max(0, time.Duration(c.lastRound.Load()-c.now())+c.probe/(4*primaryHaste)))
+			timer.Reset(max(0, time.Duration(c.lastRound.Load()-c.now())+c.probe/(2*primaryHaste)))
 			select {
 			case <-ctx.Done():
 				return nil

@@ -90,9 +90,9 @@ func (v *view) fitFor(level Level, p *progress, wrote, now int64) fitness {
 			continue
 		}
 		switch {
-		case m.certified < wrote:
+		case wrote > 0 && m.certified <= wrote:
 			f.why = ByWrites
-		case level.monotonic() && p.read > m.certified && (p.node != i+1 || p.incarnation != m.incarnation):
+		case level.monotonic() && p.read > 0 && m.certified <= p.read && (p.node != i+1 || p.incarnation != m.incarnation):
 			f.why = ByReads
 		case level > 0 && now-m.certified > int64(level):
 			f.why = ByBound

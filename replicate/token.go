@@ -132,7 +132,7 @@ func (c *Cluster) locate(ctx context.Context, b *Bookmark) {
 		return // the token will say that it is not known
 	}
 	defer n.give(p)
-	asked := c.now()
+	was, asked := b.at(), c.now()
 	report, err := c.dialect.Probe(ctx, p)
 	if err != nil {
 		p.broken = true
@@ -141,7 +141,7 @@ func (c *Cluster) locate(ctx context.Context, b *Bookmark) {
 	if report.Role == Primary && report.Epoch == v.epoch {
 		c.learn(ctx, n, asked, report)
 		b.raise(report.Head, v.epoch != 0)
-		b.covered(asked)
+		b.covered(&was)
 	}
 }
 
