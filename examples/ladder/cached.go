@@ -85,8 +85,8 @@ func stampede() *ladder.Rung {
 			"goes to the origin, and all others wait for its answer.",
 		Judged:   "all",
 		Streams:  []ladder.Stream{{Tenant: "all", PerSecond: 300, Keys: 1, Judged: true}},
-		Window:   900 * time.Millisecond,
-		Patience: 900 * time.Millisecond,
+		Window:   1200 * time.Millisecond,
+		Patience: 800 * time.Millisecond,
 		Handler: func(with bool) (http.Handler, error) {
 			origin, err := ladder.NewOrigin(100, 200*time.Millisecond, 1000)
 			if err != nil {
