@@ -17,6 +17,7 @@ import (
 	"github.com/uprung/uprung/benchmarks/breaker"
 	"github.com/uprung/uprung/benchmarks/cache"
 	"github.com/uprung/uprung/benchmarks/concurrency"
+	"github.com/uprung/uprung/benchmarks/httpcache"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/lb"
 	"github.com/uprung/uprung/benchmarks/proxy"
@@ -41,11 +42,12 @@ func suites() []*bench.Suite {
 		cache.HitSuite(),
 		cache.Suite(),
 		breaker.Suite(),
+		httpcache.Suite(),
 	}
 }
 
 func main() {
-	proxy.Child() // does not return in a process that the suite proxy starts
+	proxy.Child(map[string][]proxy.Handler{"httpcache": httpcache.Handlers()}) // does not return in a process that a suite starts
 	err := run(os.Args[1:], os.Stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uprung/uprung/benchmarks/httpcache"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/proxy"
 )
 
 func TestMain(m *testing.M) {
-	proxy.Child()
+	proxy.Child(map[string][]proxy.Handler{"httpcache": httpcache.Handlers()})
 	os.Exit(m.Run())
 }
 

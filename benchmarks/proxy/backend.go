@@ -13,10 +13,10 @@ const bodyLen = 4096
 // body is that of every answer.
 var body = bytes.Repeat([]byte("reverse proxies "), bodyLen/16)
 
-// answer returns what the backends send.
+// answer returns what the backends send. Caches can keep it.
 func answer() []byte {
 	date := time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")
-	header := fmt.Sprintf("HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", date, bodyLen)
+	header := fmt.Sprintf("HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/plain\r\nCache-Control: max-age=3600\r\nContent-Length: %d\r\n\r\n", date, bodyLen)
 	return append([]byte(header), body...)
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -13,59 +14,65 @@ import (
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 )
 
-// daemon is a proxy that is a program of its own.
-type daemon struct {
-	name string
-	// versionFlag makes it print its version.
-	versionFlag string
-	// args are those by which it serves, in the foreground, as a configuration file in
-	// a directory says.
-	args func(dir, file string) []string
-	// config returns the configuration for an address to serve at.
-	config func(dir, addr string, backends []string) string
-	// target is what we want to reach compared to it, or nil.
-	target *bench.Target
+// Daemon is a proxy that is a program of its own.
+type Daemon struct {
+	Name string
+	// Program is its file, where that is not the name.
+	Program string
+	// VersionFlag makes it print its version.
+	VersionFlag string
+	// Args are those by which it serves at an address, in the foreground, as a
+	// configuration file in a directory says.
+	Args func(dir, addr, file string) []string
+	// Config returns the configuration for an address to serve at.
+	Config func(dir, addr string, backends []string) string
+	// Target is what we want to reach compared to it, or nil.
+	Target *bench.Target
 }
 
-var daemons = []daemon{
+var daemons = []Daemon{
 	{
-		name:        "haproxy",
-		versionFlag: "-v",
-		args:        func(_, file string) []string { return []string{"-db", "-f", file} },
-		config:      haproxyConfig,
-		target:      &bench.Target{Case: caseName, Metric: "requests_per_s", Peer: "haproxy", Bound: bench.AtLeast(0.5)},
+		Name:        "haproxy",
+		VersionFlag: "-v",
+		Args:        func(_, _, file string) []string { return []string{"-db", "-f", file} },
+		Config:      haproxyConfig,
+		Target:      &bench.Target{Case: caseName, Metric: "requests_per_s", Peer: "haproxy", Bound: bench.AtLeast(0.5)},
 	},
 	{
-		name:        "nginx",
-		versionFlag: "-v",
-		args: func(dir, file string) []string {
-			return []string{"-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", file}
-		},
-		config: nginxConfig,
+		Name:        "nginx",
+		VersionFlag: "-v",
+		Args:        NginxArgs,
+		Config:      nginxConfig,
 	},
+}
+
+// NginxArgs are those of nginx.
+func NginxArgs(dir, _, file string) []string {
+	return []string{"-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", file}
 }
 
 // path finds the program, also where the PATH of users does not lead.
-func (d *daemon) path() (string, error) {
-	path, err := exec.LookPath(d.name)
+func (d *Daemon) path() (string, error) {
+	program := cmp.Or(d.Program, d.Name)
+	path, err := exec.LookPath(program)
 	if err != nil {
-		path, err = exec.LookPath(filepath.Join("/usr/sbin", d.name))
+		path, err = exec.LookPath(filepath.Join("/usr/sbin", program))
 	}
 	return path, err
 }
 
 // version returns the first line of what the program says of itself.
-func (d *daemon) version(path string) string {
-	out, err := exec.Command(path, d.versionFlag).CombinedOutput()
+func (d *Daemon) version(path string) string {
+	out, err := exec.Command(path, d.VersionFlag).CombinedOutput()
 	line, _, _ := strings.Cut(string(out), "\n")
 	if err != nil || line == "" {
-		return d.name + " of unknown version"
+		return d.Name + " of unknown version"
 	}
 	return line
 }
 
 // start starts the program before the backends.
-func (d *daemon) start(path string, backends []string) (*process, error) {
+func (d *Daemon) start(path string, backends []string) (*process, error) {
 	dir, err := os.MkdirTemp("", "uprung-proxy-")
 	if err != nil {
 		return nil, err
@@ -77,12 +84,12 @@ func (d *daemon) start(path string, backends []string) (*process, error) {
 			errs = append(errs, err)
 			break
 		}
-		file := filepath.Join(dir, d.name+".conf")
-		if err := os.WriteFile(file, []byte(d.config(dir, addr, backends)), 0o600); err != nil {
+		file := filepath.Join(dir, d.Name+".conf")
+		if err := os.WriteFile(file, []byte(d.Config(dir, addr, backends)), 0o600); err != nil {
 			errs = append(errs, err)
 			break
 		}
-		p := &process{addrs: []string{addr}, cmd: exec.Command(path, d.args(dir, file)...)}
+		p := &process{addrs: []string{addr}, cmd: exec.Command(path, d.Args(dir, addr, file)...)}
 		if err = begin(p); err == nil {
 			if err = p.awaitListener(); err == nil {
 				p.dir = dir

@@ -16,23 +16,23 @@ import (
 	"github.com/uprung/uprung/lb"
 )
 
-// handler is a proxy written in Go.
-type handler struct {
-	name string
-	make func(backends []string) (http.Handler, error)
+// Handler is a proxy written in Go.
+type Handler struct {
+	Name string
+	Make func(backends []string) (http.Handler, error)
 }
 
-var handlers = []handler{
+var handlers = []Handler{
 	{bench.Ours, newUprung},
 	{"reverseproxy", func(backends []string) (http.Handler, error) { return newReverseProxy(backends, nil, nil), nil }},
 	{"reverseproxy-pool", func(backends []string) (http.Handler, error) {
-		return newReverseProxy(backends, pooling(), &buffers{}), nil
+		return newReverseProxy(backends, Pooling(), &buffers{}), nil
 	}},
 	{"oxy", newOxy},
 }
 
-// pooling returns a transport that keeps as many connections as there ever are.
-func pooling() *http.Transport {
+// Pooling returns a transport that keeps as many connections as there ever are.
+func Pooling() *http.Transport {
 	return &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
@@ -48,7 +48,7 @@ func newUprung(backends []string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.Proxy(&lb.ProxyOptions{Base: pooling()})
+	return b.Proxy(&lb.ProxyOptions{Base: Pooling()})
 }
 
 // newReverseProxy takes backends in turn. A nil transport is [http.DefaultTransport].
@@ -68,7 +68,7 @@ func newReverseProxy(backends []string, transport http.RoundTripper, pool httput
 
 func newOxy(backends []string) (http.Handler, error) {
 	next := forward.New(true)
-	next.Transport = pooling()
+	next.Transport = Pooling()
 	proxy, err := roundrobin.New(next)
 	if err != nil {
 		return nil, err

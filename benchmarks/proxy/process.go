@@ -71,16 +71,17 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 // roleVar is the environment variable that makes this program one of the processes of
-// the suite. Its value is empty, or a role: the name of a proxy, or backendsRole. The
+// the suite. Its value is empty, or a role: the names of suite and proxy, or backendsRole. The
 // arguments are the addresses of the backends.
 const roleVar = "UPRUNG_BENCHMARKS_PROXY"
 
 // backendsRole is that of serving as two backends.
 const backendsRole = "backends"
 
-// Child makes the program one of the processes that the suite starts, if it is one of
-// them, and does not return then. The program calls it first.
-func Child() {
+// Child makes the program one of the processes that the suites start, if it is one of
+// them, and does not return then. The program calls it first, with the handlers of other
+// suites by the names of those.
+func Child(others map[string][]Handler) {
 	role := os.Getenv(roleVar)
 	if role == "" {
 		return
@@ -89,19 +90,24 @@ func Child() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent has ended or says so
 		os.Exit(0)
 	}()
-	fmt.Fprintln(os.Stderr, serveRole(role, os.Args[1:]))
+	fmt.Fprintln(os.Stderr, serveRole(role, os.Args[1:], others))
 	os.Exit(1)
 }
 
 // serveRole prints the addresses at which it serves, and serves.
-func serveRole(role string, backends []string) error {
+func serveRole(role string, backends []string, others map[string][]Handler) error {
 	serve := []func(net.Listener) error{serveBackend, serveBackend}
 	if role != backendsRole {
-		at := slices.IndexFunc(handlers, func(h handler) bool { return h.name == role })
+		suite, name, _ := strings.Cut(role, "/")
+		of := others[suite]
+		if suite == suiteName {
+			of = handlers
+		}
+		at := slices.IndexFunc(of, func(h Handler) bool { return h.Name == name })
 		if at < 0 {
 			return fmt.Errorf("%s is %q, want the name of a proxy", roleVar, role)
 		}
-		h, err := handlers[at].make(backends)
+		h, err := of[at].Make(backends)
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Child()
+	Child(nil)
 	os.Exit(m.Run())
 }
 
@@ -22,15 +22,15 @@ func TestMain(m *testing.M) {
 func starters(t *testing.T) map[string]func(backends []string) (*process, error) {
 	all := map[string]func([]string) (*process, error){}
 	for _, one := range handlers {
-		all[one.name] = func(backends []string) (*process, error) { return startSelf(one.name, backends...) }
+		all[one.Name] = func(backends []string) (*process, error) { return startSelf(suiteName+"/"+one.Name, backends...) }
 	}
 	for _, d := range daemons {
 		path, err := d.path()
 		if err != nil {
-			t.Logf("%s is left out (apt-get install %s)", d.name, d.name)
+			t.Logf("%s is left out (apt-get install %s)", d.Name, d.Name)
 			continue
 		}
-		all[d.name] = func(backends []string) (*process, error) { return d.start(path, backends) }
+		all[d.Name] = func(backends []string) (*process, error) { return d.start(path, backends) }
 	}
 	return all
 }
@@ -155,9 +155,9 @@ func TestStartFails(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		d.config = func(string, string, []string) string { return "nonsense" }
+		d.Config = func(string, string, []string) string { return "nonsense" }
 		if _, err := d.start(path, nil); err == nil || !strings.Contains(err.Error(), "does not start") {
-			t.Errorf("%s with a wrong configuration gives %v", d.name, err)
+			t.Errorf("%s with a wrong configuration gives %v", d.Name, err)
 		}
 	}
 }

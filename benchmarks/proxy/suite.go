@@ -11,7 +11,7 @@ import (
 // Suite returns the suite.
 func Suite() *bench.Suite {
 	s := &bench.Suite{
-		Name: "proxy",
+		Name: suiteName,
 		Workload: fmt.Sprintf(`loopback/4KB: %d clients with a connection each send GET requests over the loopback interface, the next when the answer to the last is complete, which is checked;
   a proxy passes them on to two backends that answer %d bytes; the client, the proxy and the backends are processes of their own and share all cores
 a round is %d times as long as said above, and is preceded by one fifth of that; a result is of closed-loop load: slower answers mean fewer requests
@@ -26,32 +26,7 @@ oxy: forward and roundrobin of oxy v2, as in its README; haproxy: http-reuse alw
 			{Case: caseName, Metric: "requests_per_s", Peer: "reverseproxy-pool", Bound: bench.AtLeast(0.97)},
 		},
 	}
-	c := &bench.Contest[*subject]{Cases: []bench.Case[*subject]{{
-		Name:  caseName,
-		Procs: 2, // for the clients
-		Ratio: "requests_per_s",
-		Begin: func(*bench.Env) func(*subject, *bench.Round) (bench.Figures, error) { return measure },
-	}}}
-	var versions []string
-	for _, one := range handlers {
-		c.Impls = append(c.Impls, bench.Impl[*subject]{Name: one.name, Open: func(*bench.Env) (*subject, error) {
-			return open(func(backends []string) (*process, error) { return startSelf(one.name, backends...) })
-		}})
-	}
-	for _, d := range daemons {
-		path, err := d.path()
-		if err != nil {
-			s.Absent = append(s.Absent, bench.Absent{Impl: d.name, Why: d.name + " is not installed (apt-get install " + d.name + ")"})
-			continue
-		}
-		versions = append(versions, d.version(path))
-		c.Impls = append(c.Impls, bench.Impl[*subject]{Name: d.name, Open: func(*bench.Env) (*subject, error) {
-			return open(func(backends []string) (*process, error) { return d.start(path, backends) })
-		}})
-		if d.target != nil {
-			s.Targets = append(s.Targets, *d.target)
-		}
-	}
+	c, versions := NewContest(s, handlers, daemons)
 	if len(versions) > 0 {
 		s.Workload += "\n" + strings.Join(versions, "; ")
 	}
@@ -59,8 +34,40 @@ oxy: forward and roundrobin of oxy v2, as in its README; haproxy: http-reuse alw
 	return s
 }
 
+// NewContest returns one between proxies over loopback, and the versions of those that
+// are programs of their own. Those that are not there, and targets, it adds to a suite.
+func NewContest(s *bench.Suite, handlers []Handler, daemons []Daemon) (c bench.Runnable, versions []string) {
+	contest := &bench.Contest[*subject]{Cases: []bench.Case[*subject]{{
+		Name:  caseName,
+		Procs: 2, // for the clients
+		Ratio: "requests_per_s",
+		Begin: func(*bench.Env) func(*subject, *bench.Round) (bench.Figures, error) { return measure },
+	}}}
+	for _, one := range handlers {
+		contest.Impls = append(contest.Impls, bench.Impl[*subject]{Name: one.Name, Open: func(*bench.Env) (*subject, error) {
+			return open(func(backends []string) (*process, error) { return startSelf(s.Name+"/"+one.Name, backends...) })
+		}})
+	}
+	for _, d := range daemons {
+		path, err := d.path()
+		if err != nil {
+			s.Absent = append(s.Absent, bench.Absent{Impl: d.Name, Why: d.Name + " is not installed (apt-get install " + d.Name + ")"})
+			continue
+		}
+		versions = append(versions, d.version(path))
+		contest.Impls = append(contest.Impls, bench.Impl[*subject]{Name: d.Name, Open: func(*bench.Env) (*subject, error) {
+			return open(func(backends []string) (*process, error) { return d.start(path, backends) })
+		}})
+		if d.Target != nil {
+			s.Targets = append(s.Targets, *d.Target)
+		}
+	}
+	return contest, versions
+}
+
 const (
-	caseName = "loopback/4KB"
+	suiteName = "proxy"
+	caseName  = "loopback/4KB"
 
 	// clients is the number of connections to a proxy.
 	clients = 32

@@ -28,14 +28,29 @@ type Entry struct {
 	received time.Time
 	initial  time.Duration // age when it was received
 	tags     []tagged
-	division string // partition that it belongs to
-	size     int64  // what it takes of the budget
-	at       int    // in the ring of its shard, whose mu guards it
+	division string  // partition that it belongs to
+	fields   []field // of the header, for a quick copy
+	line     string  // of the status
+	size     int64   // what it takes of the budget
+	at       int     // in the ring of its shard, whose mu guards it
 
 	stale      atomic.Bool // by a soft purge, or by a HEAD that shows another version
 	validating atomic.Bool // in the background
 	used       atomic.Bool // since the eviction last looked
 	rendered   atomic.Pointer[ageField]
+}
+
+// field is one of a header.
+type field struct {
+	name   string
+	values []string
+}
+
+// touch keeps the entry from being evicted for some time.
+func (e *Entry) touch() {
+	if !e.used.Load() { // most often it is, and a store would take it from other processors
+		e.used.Store(true)
+	}
 }
 
 // ageField is what changes with the age of a response, made once a second.
@@ -109,11 +124,16 @@ func (e *Entry) copied() *Entry {
 // that change with its age, its places in maps and rings, and what these have to spare.
 const overhead = 1 << 10
 
-// measure sets what the entry takes.
+// measure makes what follows from the parts of the entry, and what it takes.
 func (e *Entry) measure() {
+	e.line = strconv.Itoa(e.status) + " " + http.StatusText(e.status)
+	e.fields = make([]field, 0, len(e.header))
+	for name, values := range e.header {
+		e.fields = append(e.fields, field{name, values})
+	}
 	e.size = overhead + int64(len(e.key)) + e.body.size()
 	for name, values := range e.header {
-		e.size += int64(len(name)) + 96
+		e.size += int64(len(name)) + 128
 		for _, value := range values {
 			e.size += int64(len(value)) + 16
 		}

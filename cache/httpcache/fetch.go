@@ -56,6 +56,38 @@ func (c *Cache) begin(r *http.Request, principal string, rules *rules, face bool
 	return x
 }
 
+// quick returns a fresh response for a GET or HEAD that asks for nothing special: what most
+// hits are. It returns nil if there is more to think about.
+func (c *Cache) quick(r *http.Request, principal string, now time.Time) *Entry {
+	if c.Mode() != uprung.Enforce || len(c.o.KeyFields) > 0 || !ordinary(r.Header) {
+		return nil
+	}
+	var buf [256]byte
+	var e *Entry
+	for _, one := range c.store.get(c.appendKey(buf[:0], r, principal)) {
+		if !one.partial && one.division == "" && one.valid() == current && selects(one.chosen, r.Header) && (e == nil || preferred(one, e)) {
+			e = one
+		}
+	}
+	if e == nil || e.policy.noCache || !e.fresh(now) {
+		return nil
+	}
+	c.count.hits.Add(1)
+	e.touch()
+	return e
+}
+
+// ordinary reports whether a request has no field by which a cache decides.
+func ordinary(h http.Header) bool {
+	for name := range h {
+		switch name {
+		case "Cache-Control", "Pragma", "Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", forwardedProto:
+			return false
+		}
+	}
+	return true
+}
+
 // exchangeOf makes that of one which cannot, but whose response may be stored.
 func (c *Cache) exchangeOf(r *http.Request, principal string, rules *rules) *exchange {
 	key := c.appendKey(make([]byte, 0, 256), r, principal)

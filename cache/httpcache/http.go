@@ -44,7 +44,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.count.bypassed.Add(1)
 		h.next.ServeHTTP(w, r)
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
-		if len(r.Header) < quick && c.Mode() == uprung.Enforce && h.quickHit(w, r) {
+		if h.quickHit(w, r) {
 			return
 		}
 		h.get(w, r)
@@ -56,38 +56,18 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// quick is the number of fields with which a request is looked at for a quick hit.
-const quick = 64
-
 // quickHit answers a request that asks for nothing special from a fresh response, without
 // an allocation.
 func (h *handler) quickHit(w http.ResponseWriter, r *http.Request) bool {
-	c := h.c
-	for _, name := range [...]string{
-		"Cache-Control", "Pragma", "Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", forwardedProto,
-	} {
-		if len(r.Header[name]) > 0 {
-			return false
-		}
-	}
-	if len(c.o.KeyFields) > 0 {
+	c, now := h.c, time.Now()
+	e := c.quick(r, "", now)
+	if e == nil {
 		return false
 	}
-	var buf [256]byte
-	now := time.Now()
-	var e *Entry
-	for _, one := range c.store.get(c.appendKey(buf[:0], r, "")) {
-		if !one.partial && one.division == "" && one.valid() == current && selects(one.chosen, r.Header) && (e == nil || preferred(one, e)) {
-			e = one
-		}
-	}
-	if e == nil || e.policy.noCache || !e.fresh(now) {
-		return false
-	}
-	c.count.hits.Add(1)
-	e.used.Store(true)
 	dst := w.Header()
-	maps.Copy(dst, e.header)
+	for at := range e.fields {
+		dst[e.fields[at].name] = e.fields[at].values
+	}
 	aged := e.aged(now, c.o.Name)
 	dst["Age"], dst[cacheStatus] = aged.age, aged.status
 	w.WriteHeader(e.status)
@@ -138,7 +118,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request) {
 
 // answer sends a stored response.
 func (h *handler) answer(w http.ResponseWriter, x *exchange, e *Entry, lines []string) {
-	e.used.Store(true)
+	e.touch()
 	reply := h.c.prepare(w.Header(), x.in, e, time.Now(), lines)
 	w.WriteHeader(reply.status)
 	if x.in.Method != http.MethodHead && reply.status != http.StatusNotModified {

@@ -77,6 +77,10 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Header = make(http.Header)
 	}
 	now := time.Now()
+	if e := c.quick(r, principal, now); e != nil {
+		closeBody(r)
+		return t.quickly(r, e, now), nil
+	}
 	x := c.begin(r, principal, &t.rules, true, now)
 	if x.shadow = !c.enforces(r); x.shadow {
 		if x.verdict.action == reuse || x.verdict.action == reuseOnce {
@@ -110,6 +114,40 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.forward(x)
 }
 
+// quickly makes a response of a fresh one. Its values are copies in one piece, since what the
+// caller does to them is not to be done to the stored ones.
+func (t *transport) quickly(r *http.Request, e *Entry, now time.Time) *http.Response {
+	aged := e.aged(now, t.c.o.Name)
+	n := len(aged.age) + len(aged.status)
+	for at := range e.fields {
+		n += len(e.fields[at].values)
+	}
+	values := make([]string, 0, n)
+	h := make(http.Header, len(e.fields)+2)
+	add := func(name string, of []string) {
+		from := len(values)
+		values = append(values, of...)
+		h[name] = values[from:len(values):len(values)]
+	}
+	for at := range e.fields {
+		add(e.fields[at].name, e.fields[at].values)
+	}
+	add("Age", aged.age)
+	add(cacheStatus, aged.status)
+	made := &struct {
+		resp http.Response
+		body reader
+	}{resp: http.Response{
+		Status: e.line, StatusCode: e.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: http.NoBody, ContentLength: e.body.length, Request: r,
+	}}
+	if r.Method != http.MethodHead && e.body.length > 0 {
+		made.body = reader{chunks: e.body.chunks, left: e.body.length}
+		made.resp.Body = &made.body
+	}
+	return &made.resp
+}
+
 // closeBody closes the body of a request that is not sent, as RoundTrip must.
 func closeBody(r *http.Request) {
 	if r.Body != nil {
@@ -131,7 +169,7 @@ func response(r *http.Request, code int, h http.Header, body io.ReadCloser, leng
 
 // answer makes a response of a stored one.
 func (t *transport) answer(x *exchange, e *Entry, lines []string) *http.Response {
-	e.used.Store(true)
+	e.touch()
 	h := make(http.Header, len(e.header)+2)
 	reply := t.c.prepare(h, x.in, e, time.Now(), lines)
 	h = h.Clone() // what the caller does to a value is not done to the stored one

@@ -148,7 +148,7 @@ func TestTrapVaryExplosion(t *testing.T) { // 6
 func TestTrapErrorPoisoning(t *testing.T) { // 13
 	faces(t, Options{}, func(t *testing.T, s *site) {
 		script(`origin 400 bad
-			GET / | X-Evil: ` + strings.Repeat("x", 10000) + ` => fwd 400 bad
+			GET / | X-Evil: `+strings.Repeat("x", 10000)+` => fwd 400 bad
 			origin 200 a | Cache-Control: max-age=60
 			GET / => fwd 200 a`).run(t, s)
 	})
@@ -185,11 +185,11 @@ func TestTrapRangeAmplification(t *testing.T) { // 16
 func TestTrapCodingsOfOthers(t *testing.T) { // 17
 	faces(t, Options{}, func(t *testing.T, s *site) {
 		for name, vary := range map[string]string{"/vary": " | Vary: Accept-Encoding", "/forgotten": ""} {
-			script(`origin 200 zip | Cache-Control: max-age=60 | Content-Encoding: gzip` + vary + `
-				GET ` + name + ` | Accept-Encoding: gzip => fwd 200 zip
-				GET ` + name + ` | Accept-Encoding: gzip => hit 200 zip
-				origin 200 plain | Cache-Control: max-age=60` + vary + `
-				GET ` + name + ` | Accept-Encoding: identity => fwd 200 plain`).run(t, s)
+			script(`origin 200 zip | Cache-Control: max-age=60 | Content-Encoding: gzip`+vary+`
+				GET `+name+` | Accept-Encoding: gzip => fwd 200 zip
+				GET `+name+` | Accept-Encoding: gzip => hit 200 zip
+				origin 200 plain | Cache-Control: max-age=60`+vary+`
+				GET `+name+` | Accept-Encoding: identity => fwd 200 plain`).run(t, s)
 		}
 		script(`origin 200 odd | Cache-Control: max-age=60 | Content-Encoding: deflate | Vary: Accept-Encoding
 			GET /odd | Accept-Encoding: deflate => fwd 200 odd
