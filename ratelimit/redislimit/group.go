@@ -182,7 +182,7 @@ func (g *Group) decide(ctx context.Context, asks []ask, enforced []bool) ([]answ
 		if a.budget.always {
 			cost, depth = 0, 0
 		} else if !enforced[i] {
-			depth = forever // it refuses nothing
+			cost = -cost // it refuses nothing
 		}
 		keys[i] = redisKey(l.store.prefix, a.key, l.o.Name)
 		args = append(args, number(cost), number(depth))

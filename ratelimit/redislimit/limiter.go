@@ -248,8 +248,8 @@ func (l *Limiter) Peek(ctx context.Context, key string) (ratelimit.Result, error
 }
 
 // Refund gives n events back to key, at most up to the burst: what was taken for work
-// that did not happen. While Redis is down they are lost. It returns an error if n is negative
-// or Redis cannot be asked.
+// that did not happen. It returns an error if n is negative or Redis cannot be asked: then
+// they are given back in this process alone, for as long as it decides without Redis.
 func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
 	if n < 0 {
 		return fmt.Errorf("redislimit: refund is %d events, want >= 0", n)
@@ -274,8 +274,8 @@ func (l *Limiter) giveBack(ctx context.Context, key string, units, depth int64) 
 	return err
 }
 
-// Reset gives key its whole burst, and takes nothing from what processes have bought ahead.
-// It returns an error if Redis cannot be asked.
+// Reset gives key its whole burst, and takes nothing from what other processes have bought
+// ahead. It fails as Refund does.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	if l.local != nil {
 		l.local.Reset(key)

@@ -19,11 +19,12 @@ import (
 // The state of a key is one number, the instant at which its bucket will be full again
 // (GCRA, ITU-T I.371, annex A), in units of 125 ns since 2025-01-01, so that a double
 // holds it until 2060. The key expires then. What lies further ahead than the bucket is
-// deep, from a clock that was set back or another limit, counts as an empty bucket.
+// deep, from a clock that was set back or another limit, is made an empty bucket.
 //
 // The first argument is what to do. "take" has the cost of the events and the depth of
 // the bucket for each key, charges all or none, and returns whether it did and the debt
-// of each key before. "upto" has the events wanted, their cost and that of one, the
+// of each key before; a cost that is negative refuses nothing, and is charged if it
+// fits. "upto" has the events wanted, their cost and that of one, the
 // fewest that are of use, their cost, and the depth; it returns the events granted, the
 // debt before and the cost. "back" has what to give back to each key, and its depth.
 // "reset" forgets the keys.
@@ -31,30 +32,33 @@ const Script = `local t = redis.call('TIME')
 local now = (t[1] - 1735689600) * 8000000 + t[2] * 8
 local op = ARGV[1]
 local function arg(i) return tonumber(ARGV[i]) end
-local function debt(key, depth)
-  local full = tonumber(redis.call('GET', key)) or 0
-  if full > now then return math.min(full - now, depth) end
-  return 0
-end
 local function owe(key, units)
   redis.call('SET', key, string.format('%.0f', now + units), 'PX', string.format('%.0f', math.ceil(units / 8000) + 1))
+end
+local function debt(key, depth, cost)
+  local full = tonumber(redis.call('GET', key)) or 0
+  if not (full > now) then return 0 end
+  if full - now <= depth then return full - now end
+  if depth > 0 and cost ~= 0 then owe(key, depth) end
+  return depth
 end
 if op == 'take' then
   local reply = {1}
   for i = 1, #KEYS do
-    local owed = debt(KEYS[i], arg(2 * i + 1))
+    local owed = debt(KEYS[i], arg(2 * i + 1), arg(2 * i))
     reply[i + 1] = owed
     if owed + arg(2 * i) > arg(2 * i + 1) then reply[1] = 0 end
   end
   if reply[1] == 1 then
     for i = 1, #KEYS do
-      if arg(2 * i) > 0 then owe(KEYS[i], reply[i + 1] + arg(2 * i)) end
+      local cost = math.abs(arg(2 * i))
+      if cost > 0 and reply[i + 1] + cost <= arg(2 * i + 1) then owe(KEYS[i], reply[i + 1] + cost) end
     end
   end
   return reply
 elseif op == 'upto' then
   local wanted, all, one, least, floor, depth = arg(2), arg(3), arg(4), arg(5), arg(6), arg(7)
-  local owed = debt(KEYS[1], depth)
+  local owed = debt(KEYS[1], depth, one)
   local room = depth - owed
   local granted, cost = wanted, all
   if all > room then
@@ -67,7 +71,7 @@ elseif op == 'upto' then
   return {granted, owed, cost}
 elseif op == 'back' then
   for i = 1, #KEYS do
-    local owed = debt(KEYS[i], arg(2 * i + 1))
+    local owed = debt(KEYS[i], arg(2 * i + 1), 0)
     if owed > arg(2 * i) then owe(KEYS[i], owed - arg(2 * i)) else redis.call('DEL', KEYS[i]) end
   end
   return {1}
