@@ -13,9 +13,23 @@ import (
 
 func now() string { return time.Now().UTC().Format(http.TimeFormat) }
 
-// purges is the contest of what it costs to end what has a tag.
+// purges is the contest of what it costs to end what has a tag, and to look at all there is
+// for what has a prefix, which here is nothing.
 func purges() *bench.Contest[*tagged] {
-	c := &bench.Contest[*tagged]{Impls: []bench.Impl[*tagged]{{Name: bench.Ours, Open: func(*bench.Env) (*tagged, error) { return &tagged{}, nil }}}}
+	c := &bench.Contest[*tagged]{Impls: []bench.Impl[*tagged]{
+		{Name: bench.Ours, Open: func(*bench.Env) (*tagged, error) {
+			return &tagged{purge: func(c *httpcache.Cache) bool {
+				known, err := c.PurgeTag(context.Background(), "http://shop.example", "all")
+				return known == 1 && err == nil
+			}}, nil
+		}},
+		{Name: bench.Ours + "-prefix", Open: func(*bench.Env) (*tagged, error) {
+			return &tagged{purge: func(c *httpcache.Cache) bool {
+				known, err := c.PurgePrefix(context.Background(), "http://shop.example/none")
+				return known == 0 && err == nil
+			}}, nil
+		}},
+	}}
 	for _, n := range []int{100, 100_000} {
 		c.Cases = append(c.Cases, bench.Case[*tagged]{
 			Name: fmt.Sprintf("purge-tag/%d", n), Procs: 1, Ratio: "cpu_ns",
@@ -29,6 +43,7 @@ func purges() *bench.Contest[*tagged] {
 
 // tagged is a cache whose responses all have one tag, and each one of its own.
 type tagged struct {
+	purge func(*httpcache.Cache) bool
 	cache *httpcache.Cache
 	n     int
 }
@@ -68,7 +83,7 @@ func (t *tagged) measure(n int, r *bench.Round) (bench.Figures, error) {
 	}
 	return r.Loop(func(_, _, ops int) int {
 		for at := range ops {
-			if known, err := t.cache.PurgeTag(context.Background(), "http://shop.example", "all"); known != 1 || err != nil {
+			if !t.purge(t.cache) {
 				return at
 			}
 		}

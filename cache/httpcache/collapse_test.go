@@ -436,6 +436,26 @@ func TestTransportRaisesPanicsWhereItWasCalled(t *testing.T) {
 	}
 }
 
+// An origin that fails is not asked for each hit.
+func TestValidationsThatFailAreNotRepeatedAtOnce(t *testing.T) {
+	faces(t, Options{}, func(t *testing.T, s *site) {
+		script(`origin 200 a | Cache-Control: max-age=1, stale-while-revalidate=60
+			GET / => fwd 200 a
+			wait 2s
+			origin down
+			GET / => bg 200 a
+			GET / => hit 200 a
+			wait 900ms
+			GET / => hit 200 a
+			wait 200ms
+			GET / => bg 200 a
+			origin 200 b | Cache-Control: max-age=1
+			wait 1s
+			GET / => bg 200 a
+			GET / => hit 200 b`).run(t, s)
+	})
+}
+
 // Trap 32: one validation for each response, and a bound for all.
 func TestValidationsInTheBackgroundAreBounded(t *testing.T) {
 	faces(t, Options{MaxValidations: 3}, func(t *testing.T, s *site) {

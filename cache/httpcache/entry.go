@@ -36,6 +36,7 @@ type Entry struct {
 
 	stale      atomic.Bool // by a soft purge, or by a HEAD that shows another version
 	validating atomic.Bool // in the background
+	paused     instant     // until when that is not tried again
 	used       atomic.Bool // since the eviction last looked
 	rendered   atomic.Pointer[ageField]
 }

@@ -169,11 +169,27 @@ func (c *Cache) enforces(r *http.Request) bool {
 	return mode.Enforces(r.URL.RequestURI())
 }
 
+// validatePause is how long after a validation in the background has failed the next of the
+// same response begins: an origin that is down is not asked for each hit.
+const validatePause = time.Second
+
+// instant is one that can be set while it is read.
+type instant struct{ at atomic.Pointer[time.Time] }
+
+func (i *instant) set(at time.Time) { i.at.Store(&at) }
+
+func (i *instant) until() time.Time {
+	if at := i.at.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
 // revalidate validates an entry in the background, if nobody does and not too many do.
 // The function does the exchange, with a context of its own.
 func (c *Cache) revalidate(x *exchange, do func(context.Context, *exchange)) {
 	e := x.verdict.entry
-	if !e.validating.CompareAndSwap(false, true) {
+	if x.asked.Before(e.paused.until()) || !e.validating.CompareAndSwap(false, true) {
 		return
 	}
 	if c.running.Add(1) > int64(c.o.MaxValidations) {
@@ -195,5 +211,8 @@ func (c *Cache) revalidate(x *exchange, do func(context.Context, *exchange)) {
 		ctx, cancel := context.WithTimeout(in.Context(), c.o.FetchTimeout)
 		defer cancel()
 		do(ctx, own)
+		if c.store.has(e) { // it has failed, and soon would again
+			e.paused.set(time.Now().Add(validatePause))
+		}
 	}()
 }

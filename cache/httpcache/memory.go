@@ -139,6 +139,14 @@ func (m *Memory) put(e, from *Entry, f *flight) putResult {
 	return putDone
 }
 
+// has reports whether an entry is stored.
+func (m *Memory) has(e *Entry) bool {
+	s := m.shardOf(e.key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Contains(s.keys[e.key], e)
+}
+
 // remove takes out one entry, if it is there still.
 func (m *Memory) remove(e *Entry) {
 	s := m.shardOf(e.key)

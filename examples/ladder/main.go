@@ -52,6 +52,7 @@ func rungs() []*ladder.Rung {
 		sharded(),
 		cached(),
 		stampede(),
+		edge(),
 		mayhem(),
 	}
 }
