@@ -1,13 +1,11 @@
 package httpcache
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -527,103 +525,4 @@ func safeMethod(method string) bool {
 		return true
 	}
 	return false
-}
-
-// Purge ends all responses to requests for a URL, absolute and byte for byte as clients
-// send it, and returns how many there were. A fetch that has begun before is not stored.
-func (c *Cache) Purge(_ context.Context, url string) (int, error) { return c.purgeURL(url, false) }
-
-// SoftPurge makes them stale, so that they are validated before they are used again, and
-// can be used while they are, or if the origin fails.
-func (c *Cache) SoftPurge(_ context.Context, url string) (int, error) { return c.purgeURL(url, true) }
-
-func (c *Cache) purgeURL(url string, soft bool) (int, error) {
-	key, err := c.keyOf(url)
-	if err != nil {
-		return 0, err
-	}
-	c.count.purges.Add(1)
-	if c.o.Private != nil { // one for each principal
-		return c.purgeWhere(func(known string) bool { return strings.HasPrefix(known, key) }, soft), nil
-	}
-	c.flights.doomKey(key, nil)
-	return c.store.removeKey(key, soft), nil
-}
-
-// purgeWhere does so for all keys for which match reports true.
-func (c *Cache) purgeWhere(match func(key string) bool, soft bool) int {
-	c.flights.doom(func(f *flight) bool { return match(f.key) })
-	return c.store.removeWhere(match, soft)
-}
-
-// keyOf returns the key of a URL in a shared cache.
-func (c *Cache) keyOf(url string) (string, error) {
-	r, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil || r.URL.Host == "" {
-		return "", errors.New("httpcache: url is " + strconv.Quote(url) + ", want an absolute one")
-	}
-	return string(c.appendKey(nil, r, "")), nil
-}
-
-// PurgePrefix ends all responses whose URL begins with a prefix: an absolute URL whose
-// path ends a segment, so that /items stands for /items, /items/1 and /items?page=2, and
-// not for /items2. It looks at all keys that there are.
-func (c *Cache) PurgePrefix(_ context.Context, prefix string) (int, error) {
-	key, err := c.keyOf(prefix)
-	if err != nil {
-		return 0, err
-	}
-	key = strings.TrimSuffix(key, string(rune(keyEnd)))
-	c.count.purges.Add(1)
-	return c.purgeWhere(func(known string) bool { return prefixed(known, key) }, false), nil
-}
-
-// PurgeTag ends all responses of an origin, such as https://example.com, that have one of
-// the tags, and returns how many of the tags any response has. It takes as long for one
-// response as for a million. Tags are compared byte for byte. The origin is that of the
-// requests as the cache gets them: behind a proxy that ends TLS its scheme is http.
-func (c *Cache) PurgeTag(_ context.Context, origin string, tags ...string) (int, error) {
-	return c.purgeTags(origin, tags, false)
-}
-
-// SoftPurgeTag makes them stale, as [Cache.SoftPurge] does.
-func (c *Cache) SoftPurgeTag(_ context.Context, origin string, tags ...string) (int, error) {
-	return c.purgeTags(origin, tags, true)
-}
-
-func (c *Cache) purgeTags(origin string, tags []string, soft bool) (known int, err error) {
-	r, err := http.NewRequest(http.MethodGet, origin, nil)
-	if err != nil || r.URL.Host == "" {
-		return 0, errors.New("httpcache: origin is " + strconv.Quote(origin) + ", want scheme and host such as https://example.com")
-	}
-	origin = originOf(r)
-	c.count.purges.Add(1)
-	for _, tag := range tags {
-		if c.purgeTag(origin, tag, soft, nil) {
-			known++
-		}
-	}
-	return known, nil
-}
-
-func (c *Cache) purgeTag(origin, tag string, soft bool, but *flight) bool {
-	// Fetches whose header is not here yet have no tags: they remember this one.
-	name := tagKey(origin, tag)
-	c.flights.doom(func(f *flight) bool {
-		if f == but {
-			return false
-		}
-		if len(f.purged) < maxPurgedIn {
-			f.purged = append(f.purged, name)
-			return false
-		}
-		return true
-	})
-	return c.tags.purge(name, soft)
-}
-
-// PurgeAll ends all responses, and returns how many there were.
-func (c *Cache) PurgeAll(context.Context) int {
-	c.count.purges.Add(1)
-	return c.purgeWhere(func(string) bool { return true }, false)
 }

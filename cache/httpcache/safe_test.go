@@ -3,6 +3,7 @@ package httpcache
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -261,6 +262,59 @@ func TestPurges(t *testing.T) {
 		}
 		if _, err := c.PurgeTag(t.Context(), url, "x"); err == nil {
 			t.Errorf("PurgeTag takes %q", url)
+		}
+	}
+}
+
+func TestPurgeHandler(t *testing.T) { // trap 27
+	t.Parallel()
+	c, err := New(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err := c.PurgeHandler(nil); h != nil || err == nil {
+		t.Error("nobody is asked who may purge")
+	}
+	purges, err := c.PurgeHandler(func(r *http.Request) bool { return r.Header.Get("Authorization") == "secret" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := c.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Surrogate-Key", "x")
+	}))
+	for _, one := range []struct {
+		method, form string
+		code         int
+		text         string
+		left         int64
+	}{
+		{"POST", "url=http://site.example/1", 200, `{"purged":1}`, 2},
+		{"POST", "url=http://site.example/1&soft=1", 200, `{"purged":1}`, 3},
+		{"POST", "prefix=http://site.example/", 200, `{"purged":3}`, 0},
+		{"POST", "origin=http://site.example&tag=y&tag=x", 200, `{"purged":1}`, 3},
+		{"POST", "origin=http://site.example&tag=x&soft=1", 200, `{"purged":1}`, 3},
+		{"POST", "all=1", 200, `{"purged":3}`, 0},
+		{"GET", "all=1", 405, "", 3},
+		{"POST", "", 400, "", 3}, {"POST", "all=0", 400, "", 3}, {"POST", "url=/1", 400, "", 3}, {"POST", "tag=x", 400, "", 3}, {"POST", "origin=http://site.example", 400, "", 3},
+		{"POST", "all=1&soft=1", 400, "", 3}, {"POST", "all=1&url=http://site.example/1", 400, "", 3}, {"POST", "%zz", 400, "", 3}, {"POST", "all=1&x=" + strings.Repeat("x", 100<<10), 400, "", 3},
+	} {
+		for _, path := range []string{"/1", "/2", "/3"} {
+			pages.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+path, nil))
+		}
+		ask := func(authorization string) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), one.method, "/purge", strings.NewReader(one.form))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Authorization", authorization)
+			w := httptest.NewRecorder()
+			purges.ServeHTTP(w, r)
+			return w
+		}
+		if w := ask("guess"); w.Code != 403 || c.Stats().Entries != 3 {
+			t.Errorf("%.40s: a stranger gets %d, and %d responses are left", one.form, w.Code, c.Stats().Entries)
+		}
+		if w := ask("secret"); w.Code != one.code || !strings.HasPrefix(w.Body.String(), one.text) || c.Stats().Entries != one.left {
+			t.Errorf("%s %.40s: %d %s, and %d responses are left, want %d", one.method, one.form, w.Code, w.Body, c.Stats().Entries, one.left)
 		}
 	}
 }

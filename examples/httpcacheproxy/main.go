@@ -100,6 +100,16 @@ func newProxy(to *url.URL, o *httpcache.Options) (http.Handler, error) {
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
 		},
-		Transport: cache.Transport(base),
+		Transport:    cache.Transport(base),
+		ErrorHandler: unreachable,
 	}, nil
+}
+
+// unreachable answers for an origin that has not. What is stored may not be used then, or
+// it would have been: RFC 9111 (section 5.2.2.2) has 504 for that.
+func unreachable(w http.ResponseWriter, r *http.Request, _ error) {
+	if r.Context().Err() != nil {
+		return // nobody is there
+	}
+	w.WriteHeader(http.StatusGatewayTimeout)
 }
