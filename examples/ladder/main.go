@@ -50,6 +50,7 @@ func rungs() []*ladder.Rung {
 		failure(),
 		retried(),
 		sharded(),
+		replicas(),
 		cached(),
 		stampede(),
 		edge(),
