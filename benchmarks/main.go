@@ -20,6 +20,7 @@ import (
 	"github.com/uprung/uprung/benchmarks/httpcache"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/lb"
+	"github.com/uprung/uprung/benchmarks/overload"
 	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
 	"github.com/uprung/uprung/benchmarks/replicate"
@@ -42,6 +43,7 @@ func suites() []*bench.Suite {
 		cache.HitSuite(),
 		cache.Suite(),
 		breaker.Suite(),
+		overload.Suite(),
 		httpcache.Suite(),
 	}
 }

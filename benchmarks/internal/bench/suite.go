@@ -157,7 +157,7 @@ var Metrics = []Metric{
 // higherIsBetter reports of a metric whether it is.
 func higherIsBetter(metric string) bool {
 	switch metric {
-	case "requests_per_s", "hit_ratio", "of_belady", "above_inline":
+	case "requests_per_s", "hit_ratio", "of_belady", "above_inline", "goodput_ratio":
 		return true
 	}
 	return false
