@@ -18,10 +18,12 @@ import (
 	"github.com/uprung/uprung/breaker"
 	"github.com/uprung/uprung/deadline"
 	"github.com/uprung/uprung/health"
+	"github.com/uprung/uprung/internal/memsql"
 	"github.com/uprung/uprung/key"
 	"github.com/uprung/uprung/lb"
 	"github.com/uprung/uprung/prom"
 	"github.com/uprung/uprung/ratelimit"
+	"github.com/uprung/uprung/replicate"
 	"github.com/uprung/uprung/retry"
 	"github.com/uprung/uprung/shard"
 )
@@ -75,6 +77,7 @@ func TestEveryMetricIsLintClean(t *testing.T) {
 		uprung.Must(breaker.NewThrottle(nil)),
 		uprung.Must(deadline.New(time.Second, nil)),
 		uprung.Must(health.NewMonitor(health.TCP{}, nil)),
+		uprung.Must(replicate.New([]replicate.Node{{Name: "a", Connector: memsql.New(0).Node(0)}}, nil)),
 		uprung.Must(health.NewRegistry([]health.Check{{Name: "a", Probe: func(context.Context) error { return nil }}}, nil)),
 		uprung.Must(health.NewScale([]health.ScaleSource{{Name: "a", Saturator: health.SaturationFunc(func() float64 { return 0.5 })}}, nil)),
 	}
