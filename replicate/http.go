@@ -75,8 +75,10 @@ func cookieName(name string) string {
 // further: in the headers of the response, whichever way they are written. What is written
 // to the database after that is not in it. It is an [uprung.Middleware].
 //
-// A token that is not valid is ignored: its bearer begins anew. Where replies may be kept
-// by a shared cache, put this outside of the cache.
+// A token that is not valid is ignored: its bearer begins anew. Of requests that a browser
+// has in progress at one time, the token of the response that comes last is kept, and may
+// know less than another's. Where replies may be kept by a shared cache, put this outside
+// of the cache.
 func (c *Cluster) Middleware(next http.Handler) http.Handler {
 	return &handler{cluster: c, next: next}
 }
