@@ -117,6 +117,7 @@ type disposition struct {
 	use   bool     // the entry answers
 	keep  bool     // the response is passed on, and the entry stored
 	again bool     // the request goes out once more
+	rest  bool     // the entry is the rest of one, which answers once it is complete
 	lines []string // Cache-Status
 }
 
@@ -133,6 +134,17 @@ func (x *exchange) headers(code int, h http.Header, now time.Time) disposition {
 	}
 	conditional := v.action == validate && !x.shadow && !x.again
 	switch {
+	case v.action == complete && !x.shadow && !x.again && (code == http.StatusPartialContent || code == http.StatusRequestedRangeNotSatisfiable):
+		e, _ := x.admit(code, h, now)
+		if e == nil {
+			return disposition{again: true}
+		}
+		if e.part != v.missing || e.total != v.part.total {
+			c.tags.release(e.tags)
+			return disposition{again: true}
+		}
+		s.fwdStatus, s.timed, s.ttl, s.stored = code, true, int64(e.remaining(now)/time.Second), true
+		return disposition{entry: e, rest: true, lines: s.lines(h[cacheStatus])}
 	case conditional && code == http.StatusNotModified:
 		if e := x.validated(h, now); e != nil {
 			s.fwdStatus, s.timed, s.ttl, s.stored = code, true, int64(e.remaining(now)/time.Second), true
@@ -351,7 +363,7 @@ func (x *exchange) commitCut(e *Entry) {
 
 // commitPart stores a part, joined with one that is stored already (RFC 9111, section
 // 3.4).
-func (x *exchange) commitPart(e *Entry) {
+func (x *exchange) commitPart(e *Entry) *Entry {
 	own, _ := tagOf(e.header)
 	for _, known := range x.c.store.get([]byte(e.key)) {
 		if known.division != e.division || !sameSelectors(known.chosen, e.chosen) || known.valid() != current {
@@ -363,7 +375,7 @@ func (x *exchange) commitPart(e *Entry) {
 		}
 		if !known.partial {
 			x.abandon(e, refusedIncomplete) // all of it is here already
-			return
+			return known
 		}
 		if known.total >= 0 && e.total >= 0 && known.total != e.total {
 			continue
@@ -394,6 +406,20 @@ func (x *exchange) commitPart(e *Entry) {
 		e.header["Content-Length"] = []string{strconv.FormatInt(e.total, 10)}
 	}
 	x.put(e)
+	return e
+}
+
+// completed stores the rest of a response, and returns that if it is complete now.
+func (x *exchange) completed(e *Entry, rest []byte, failed error) *Entry {
+	if failed != nil || int64(len(rest)) != e.part.size() || x.flight.endedBy(e) {
+		x.abandon(e, refusedIncomplete)
+		return nil
+	}
+	e.body = compacted([][]byte{rest}, int64(len(rest)))
+	if e = x.commitPart(e); e.partial {
+		return nil
+	}
+	return e
 }
 
 // validated stores what a 304 says of the candidates that it is about, and returns the

@@ -429,7 +429,7 @@ func TestTransportRaisesPanicsWhereItWasCalled(t *testing.T) {
 				t.Errorf("recovered %v", value)
 			}
 		}()
-		_, _ = c.Transport(roundTripper(func(*http.Request) (*http.Response, error) { panic("oh") })).RoundTrip(r) //nolint:bodyclose // there is none
+		_, _ = c.Transport(roundTripper(func(*http.Request) (*http.Response, error) { panic("oh") })).RoundTrip(r)
 	}()
 	if len(c.flights.all) != 0 {
 		t.Error("a fetch goes on")

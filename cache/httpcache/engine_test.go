@@ -127,7 +127,7 @@ func TestWallClockThatJumpsChangesNoAge(t *testing.T) { // C4.2.3; trap 21
 	if age := e.age(received.Add(10 * time.Second)); age != 10*time.Second {
 		t.Errorf("age is %v", age)
 	}
-	if received.Round(0) == received {
+	if !strings.Contains(received.String(), " m=") {
 		t.Error("the instant of receipt has no monotonic reading")
 	}
 }

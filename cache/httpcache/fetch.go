@@ -104,8 +104,12 @@ func (c *Cache) bypasses(r *http.Request) bool {
 func (x *exchange) send(ctx context.Context) *http.Request {
 	x.out = x.c.outgoing(x.in).WithContext(ctx)
 	x.asked = time.Now() // it may have waited for another's fetch
-	if x.verdict.action == validate && !x.shadow {
+	switch {
+	case x.shadow:
+	case x.verdict.action == validate:
 		x.verdict.condition(x.out)
+	case x.verdict.action == complete:
+		x.verdict.rest(x.out)
 	}
 	return x.out
 }

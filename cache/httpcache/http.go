@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -336,7 +337,8 @@ type tee struct {
 
 	state       teeState
 	disposition disposition
-	pending     int // status that waits for the first bytes, which tell the Content-Type
+	pending     int          // status that waits for the first bytes, which tell the Content-Type
+	rest        bytes.Buffer // of a response of which a part is stored
 	leader      *logReader
 	copied      chan struct{} // closed when the client has all, or has left
 }
@@ -359,6 +361,7 @@ const (
 	passing
 	keeping
 	swallowing
+	completing
 )
 
 // view returns the writer with the optional methods of the one below.
@@ -448,8 +451,12 @@ func (t *tee) decide(code int) {
 	}
 	d := x.headers(code, h, now)
 	t.disposition = d
-	if d.use || d.again {
+	switch {
+	case d.use || d.again:
 		t.state = swallowing
+		return
+	case d.rest:
+		t.state = completing
 		return
 	}
 	keeps := d.keep && f != nil
@@ -495,6 +502,10 @@ func (t *tee) Write(p []byte) (int, error) {
 		return len(p), nil
 	case passing:
 		return t.w.Write(p)
+	case completing:
+		if int64(t.rest.Len()) <= t.disposition.entry.part.size() {
+			t.rest.Write(p)
+		}
 	}
 	return len(p), nil
 }
@@ -527,7 +538,14 @@ func (t *tee) ended(resp httpx.Response) {
 	if t.state == undecided {
 		t.settle(nil)
 	}
-	if t.state != keeping {
+	switch t.state {
+	case completing:
+		d := &t.disposition
+		d.entry = t.x.completed(d.entry, t.rest.Bytes(), nil)
+		d.use, d.again = d.entry != nil, d.entry == nil
+		return
+	case keeping:
+	default:
 		t.trailers()
 		return
 	}
@@ -543,6 +561,9 @@ func (t *tee) failed() {
 	f := t.x.flight
 	if f != nil {
 		f.finish(http.ErrAbortHandler)
+	}
+	if t.state == completing {
+		t.x.abandon(t.disposition.entry, refusedIncomplete)
 	}
 	if t.state == keeping {
 		<-t.copied

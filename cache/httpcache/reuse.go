@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ type action uint8
 
 const (
 	forward   action = iota // to the origin, for a response that may be stored
+	complete                // to the origin, for the rest of one of which a part is stored
 	validate                // to the origin, with conditions
 	reuse                   // answered from the cache
 	reuseOnce               // answered stale, and validated in the background
@@ -24,6 +26,9 @@ type verdict struct {
 	fwd        string   // why it goes to the origin (RFC 9211, section 2.2)
 	entry      *Entry   // what is used or validated; may be nil
 	candidates []*Entry // all that a 304 may be about
+
+	part    *Entry    // that is to be completed
+	missing byteRange // of it
 }
 
 // wants are the directives of a request, as far as they count.
@@ -88,6 +93,9 @@ func (r *rules) judge(req *http.Request, w *wants, found []*Entry, division stri
 		v.entry = part
 	case part != nil:
 		v.fwd = "partial"
+		if missing, ok := part.missing(req); ok && !w.noStore {
+			v.action, v.part, v.missing = complete, part, missing
+		}
 	case others:
 		v.fwd = "vary-miss"
 	default:
@@ -275,6 +283,32 @@ func (v *verdict) selected(in *http.Request, h http.Header, now time.Time) []*En
 // conditional reports whether a request has conditions by which it can be answered 304.
 func conditional(r *http.Request) bool {
 	return len(r.Header["If-None-Match"]) > 0 || len(r.Header["If-Modified-Since"]) > 0
+}
+
+// missing returns what a request for all of a response needs besides a part of it, if that is
+// in one piece, and a strong validator tells whether it is of the same (RFC 9111, section
+// 3.3).
+func (e *Entry) missing(r *http.Request) (byteRange, bool) {
+	tag, ok := tagOf(e.header)
+	h := r.Header
+	if !ok || tag.weak || e.total < 0 || r.Method != http.MethodGet || len(h["Range"]) > 0 || conditional(r) {
+		return byteRange{}, false
+	}
+	switch {
+	case e.part.first == 0:
+		return byteRange{e.part.last + 1, e.total - 1}, true
+	case e.part.last == e.total-1:
+		return byteRange{0, e.part.first - 1}, true
+	}
+	return byteRange{}, false
+}
+
+// rest makes a request one for what is missing of a part, or for all of what has become of
+// it (RFC 9110, section 13.1.5).
+func (v *verdict) rest(out *http.Request) {
+	tag, _ := tagOf(v.part.header)
+	out.Header["Range"] = []string{fmt.Sprintf("bytes=%d-%d", v.missing.first, v.missing.last)}
+	out.Header["If-Range"] = []string{tag.value}
 }
 
 // covers reports whether a part of a body has all that a request asks for.

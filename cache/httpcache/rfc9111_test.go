@@ -254,6 +254,11 @@ func TestReuse(t *testing.T) {
 			origin 200 a | Cache-Control: max-age=60 | Vary: X-A, *
 			GET / => fwd 200 a
 			GET / => fwd 200 a`},
+		{"H12.5.4 Accept-Language without regard to case", `
+			origin 200 a | Cache-Control: max-age=60 | Vary: Accept-Language
+			GET / | Accept-Language: de-CH, en;q=0.5 => fwd 200 a
+			GET / | Accept-Language: DE-ch,en; Q=0.5 => hit 200 a
+			GET / | Accept-Language: en;q=0.5, de-CH => fwd 200 a`},
 		{"H12.5.3 Accept-Encoding as a set", `
 			origin 200 a | Cache-Control: max-age=60 | Vary: Accept-Encoding | Content-Encoding: gzip
 			GET / | Accept-Encoding: gzip, br => fwd 200 a
@@ -738,6 +743,28 @@ func TestRanges(t *testing.T) {
 		GET / | Range: bytes=1-3 => hit 206 123 | Content-Range: bytes 1-3/10
 		origin 200 0123456789 | Cache-Control: max-age=60 | Etag: "1"
 		GET / => fwd 200 0123456789`)
+	for _, one := range []struct{ name, first, asks, rest, answer, saw string }{
+		{"its end", "bytes=0-3", "0123", "206 456789 | Content-Range: bytes 4-9/10", "0123456789", "bytes=4-9"},
+		{"its beginning", "bytes=4-", "456789", "206 0123 | Content-Range: bytes 0-3/10", "0123456789", "bytes=0-3"},
+		{"what has become of it", "bytes=0-3", "0123", "200 abc | X-A: 1", "abc", "bytes=4-9"},
+	} {
+		span := map[string]string{"bytes=0-3": "0-3", "bytes=4-": "4-9"}[one.first]
+		add("C3.3 a part is completed by "+one.name, fmt.Sprintf(`
+			origin 206 %s | Cache-Control: max-age=60 | Content-Range: bytes %s/10 | Etag: "1"
+			GET / | Range: %s => fwd 206 %s
+			origin %s | Cache-Control: max-age=60 | Etag: "1"
+			GET / => fwd 200 %s | Content-Range: - | Cache-Status: *
+			saw Range: %s | If-Range: "1" | If-None-Match: -
+			GET / => hit 200 %s`, one.asks, span, one.first, one.asks, one.rest, one.answer, one.saw, one.answer))
+	}
+	for _, bad := range []string{`206 456789 | Content-Range: bytes 4-9/10 | Etag: "2"`, `206 456789 | Content-Range: bytes 4-9/10`, `206 56789 | Content-Range: bytes 5-9/10 | Etag: "1"`, `206 45 | Content-Range: bytes 4-9/10 | Etag: "1"`, `206 456789 | Content-Range: bytes 4-9/11 | Etag: "1"`, "416 -"} {
+		add("C3.4 nor is it completed by "+bad, `
+			origin 206 0123 | Cache-Control: max-age=60 | Content-Range: bytes 0-3/10 | Etag: "1"
+			GET / | Range: bytes=0-3 => fwd 206 0123
+			origin `+bad+` | Cache-Control: max-age=60
+			GET / => fwd2 * *
+			saw Range: - | If-Range: -`)
+	}
 	add("C3.3 a body that is cut is not complete", `
 		origin cut 200 01234 | Cache-Control: max-age=60
 		GET / => fwd cut

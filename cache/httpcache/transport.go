@@ -241,7 +241,7 @@ func (t *transport) lead(x *exchange, f *flight) (*http.Response, error) {
 				t.nobodys(x, &l)
 			}
 		}()
-		l.resp, l.err = t.fetch(ctx, x, over)
+		l.resp, l.err = t.fetch(ctx, x, over) //nolint:bodyclose // the caller does, or nobodys
 		l.returned = true
 	}()
 	select {
@@ -383,6 +383,11 @@ func (t *transport) fetch(ctx context.Context, x *exchange, over func()) (*http.
 			}
 		}
 		d := x.headers(resp.StatusCode, h, now)
+		if d.rest {
+			rest, err := io.ReadAll(io.LimitReader(resp.Body, d.entry.part.size()+1))
+			d.entry = x.completed(d.entry, rest, err)
+			d.use, d.again = d.entry != nil, d.entry == nil
+		}
 		switch {
 		case d.again:
 			drain(resp.Body)

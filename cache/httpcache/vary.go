@@ -73,6 +73,9 @@ func normalised(name string, lines []string, exact bool) string {
 		if b.Len() > 0 {
 			b.WriteByte(',')
 		}
+		if name == "Accept-Language" { // whose tags and weights have no case (RFC 9110, section 12.5.4)
+			one = strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(one, " ", ""), "\t", ""))
+		}
 		b.WriteString(one)
 	}
 	return b.String()
