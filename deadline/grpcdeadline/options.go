@@ -3,15 +3,12 @@ package grpcdeadline
 import (
 	"context"
 	"errors"
-	"net/netip"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/deadline"
 	"github.com/uprung/uprung/internal/grpcx"
-	"github.com/uprung/uprung/key"
 )
 
 // Options are the settings of an interceptor. The zero value of each field is its
@@ -48,17 +45,7 @@ func (o *Options) call(ctx context.Context, method string, begin begin, keyOf fu
 }
 
 // byPeer is the key of calls that come in.
-func byPeer(ctx context.Context, _ string) (string, bool) {
-	p, ok := peer.FromContext(ctx)
-	if !ok || p.Addr == nil {
-		return "", false
-	}
-	at, err := netip.ParseAddrPort(p.Addr.String())
-	if err != nil {
-		return "", false
-	}
-	return key.Addr(at.Addr(), nil)
-}
+func byPeer(ctx context.Context, _ string) (string, bool) { return grpcx.PeerKey(ctx, nil) }
 
 // byMethod is the key of calls that go out.
 func byMethod(_ context.Context, method string) (string, bool) { return method, true }

@@ -18,7 +18,8 @@
 //	you have                                   use
 //	the error of a call                        Outcome
 //	an error that may say when to try again    RetryAfter
-//	a refusal to return                        Refuse
+//	a refusal to return                        Refuse, and Pushback for its trailer
+//	a call that came in, and no key for it     PeerKey
 //
 // # Behavior
 //

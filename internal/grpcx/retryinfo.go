@@ -46,6 +46,23 @@ func RetryAfter(err error, trailer metadata.MD) (time.Duration, bool) {
 	return 0, false
 }
 
+// Pushback returns the trailer by which a server says after how long to try again, in
+// whole milliseconds that are not less, or that it is of no use if after is negative. It
+// is empty for zero, which is not known.
+func Pushback(after time.Duration) metadata.MD {
+	switch {
+	case after == 0:
+		return nil
+	case after < 0:
+		return metadata.Pairs(pushback, "-1")
+	}
+	ms := int64(after / time.Millisecond)
+	if after%time.Millisecond > 0 {
+		ms++
+	}
+	return metadata.Pairs(pushback, strconv.FormatInt(min(ms, math.MaxInt32), 10))
+}
+
 // The few lines of protocol buffers that a RetryInfo takes are written here, so that no
 // program links the messages of google.rpc, and their registration, for the one that is
 // ever needed.

@@ -112,3 +112,22 @@ func FuzzRetryInfo(f *testing.F) {
 		}
 	})
 }
+
+func TestPushback(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		after, want time.Duration
+		said        bool
+	}{
+		{0, 0, false},
+		{uprung.Never, uprung.Never, true},
+		{1, time.Millisecond, true},
+		{time.Millisecond, time.Millisecond, true},
+		{time.Second + 1, time.Second + time.Millisecond, true},
+		{math.MaxInt64, math.MaxInt32 * time.Millisecond, true},
+	} {
+		if got, said := RetryAfter(nil, Pushback(tt.after)); got != tt.want || said != tt.said {
+			t.Errorf("%v is said as %v, %t, want %v, %t", tt.after, got, said, tt.want, tt.said)
+		}
+	}
+}
