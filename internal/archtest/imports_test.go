@@ -105,7 +105,7 @@ func roomOf(name string) (room, bool) {
 	}
 	switch first, _, _ := strings.Cut(name, "/"); first {
 	case "internal":
-		if name == "internal/grpcx" {
+		if name == "internal/grpcx" || name == "internal/grpctest" {
 			return room{floor: 0, foreign: []string{grpc}}, true // for the leaves alone
 		}
 		if name == "internal/redisx" {
