@@ -189,26 +189,22 @@ func granted(calls []call) bool {
 	return true
 }
 
-// Middleware limits the requests to next by every limiter of the group, each with
-// the key, cost and other options of its own. The answer to a request that is
-// refused is that of the limiter that refuses it for the longest. It is an
-// [uprung.Middleware].
-func (g *Group) Middleware(next http.Handler) http.Handler {
-	return &groupHandler{group: g, next: next}
+// Mode is the first mode of its limiters that enforces for all keys or, if none does, the
+// first that is not off, or off: each limiter applies its own.
+func (g *Group) Mode() uprung.Mode {
+	mode := uprung.Off
+	for _, l := range g.limiters {
+		if m := l.Mode(); m == uprung.Enforce || mode == uprung.Off {
+			mode = m
+		}
+	}
+	return mode
 }
-
-type groupHandler struct {
-	group *Group
-	next  http.Handler
-}
-
-// Unwrap returns the handler that is limited.
-func (h *groupHandler) Unwrap() http.Handler { return h.next }
 
 // Layer describes the group by the settings of each of its limiters.
-func (h *groupHandler) Layer() uprung.Layer {
+func (g *Group) Layer() uprung.Layer {
 	layer := uprung.Layer{Kind: uprung.KindRateLimit}
-	for i, l := range h.group.limiters {
+	for i, l := range g.limiters {
 		one := l.Layer()
 		if i > 0 {
 			layer.Name += "+"
@@ -226,6 +222,25 @@ func (h *groupHandler) Layer() uprung.Layer {
 	}
 	return layer
 }
+
+// Middleware limits the requests to next by every limiter of the group, each with
+// the key, cost and other options of its own. The answer to a request that is
+// refused is that of the limiter that refuses it for the longest. It is an
+// [uprung.Middleware].
+func (g *Group) Middleware(next http.Handler) http.Handler {
+	return &groupHandler{group: g, next: next}
+}
+
+type groupHandler struct {
+	group *Group
+	next  http.Handler
+}
+
+// Unwrap returns the handler that is limited.
+func (h *groupHandler) Unwrap() http.Handler { return h.next }
+
+// Layer describes the group.
+func (h *groupHandler) Layer() uprung.Layer { return h.group.Layer() }
 
 // ServeHTTP decides on a request and passes it on or refuses it.
 func (h *groupHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -290,3 +290,26 @@ func TestAllMiddlewareErrorIsAnsweredByWhoFails(t *testing.T) {
 		t.Errorf("in shadow: got %d, want 404", w.Code)
 	}
 }
+
+func TestModeAndLayerOfAGroup(t *testing.T) {
+	t.Parallel()
+	half := uprung.Percent(50)
+	for _, tt := range []struct{ first, second, want uprung.Mode }{
+		{uprung.Off, uprung.Off, uprung.Off},
+		{uprung.Off, uprung.Shadow, uprung.Shadow},
+		{uprung.Shadow, half, uprung.Shadow},
+		{half, uprung.Enforce, uprung.Enforce},
+		{uprung.Enforce, half, uprung.Enforce},
+	} {
+		g := uprung.Must(All(
+			uprung.Must(New(PerSecond(1), &Options{Name: "a", Mode: tt.first})),
+			uprung.Must(New(PerSecond(1), &Options{Name: "b", Mode: tt.second})),
+		))
+		if got := g.Mode(); got != tt.want {
+			t.Errorf("of %v and %v it is %v, want %v", tt.first, tt.second, got, tt.want)
+		}
+		if got := g.Layer(); got.Name != "a+b" || got.Kind != uprung.KindRateLimit {
+			t.Errorf("the layer is %v, want a rate limit named a+b", got)
+		}
+	}
+}

@@ -66,3 +66,7 @@ func (b backend) Settings() []uprung.Setting {
 		{Name: "Prefix", Value: l.store.prefix, Default: l.store.prefix == DefaultPrefix},
 	}
 }
+
+// Mode is the first mode of its limiters that enforces for all keys or, if none does, the
+// first that is not off, or off: each limiter applies its own.
+func (g *Group) Mode() uprung.Mode { return groupBackend{g}.Mode() }
