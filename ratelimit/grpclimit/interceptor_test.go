@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/grpctest"
 	"github.com/uprung/uprung/internal/grpcx"
 	"github.com/uprung/uprung/ratelimit"
 )
@@ -25,7 +26,7 @@ func TestUnary(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				c := limitOf(t, 1)
 				working, finish := make(chan bool), make(chan bool)
-				s := &service{unary: func(context.Context) error {
+				s := &grpctest.Service{Unary: func(context.Context) error {
 					working <- true
 					<-finish
 					return nil
@@ -34,11 +35,11 @@ func TestUnary(t *testing.T) {
 				if side == "client" {
 					server, client = nil, limiting(c, nil)
 				}
-				conn := serve(t, s, server, client...)
+				conn := grpctest.Serve(t, s.Register, server, client...)
 				first := make(chan error)
-				go func() { first <- call(t.Context(), conn) }()
+				go func() { first <- grpctest.Call(t.Context(), conn) }()
 				<-working
-				err := call(t.Context(), conn)
+				err := grpctest.Call(t.Context(), conn)
 				after, asked := grpcx.RetryAfter(err, nil)
 				if status.Code(err) != codes.Unavailable || !asked || after != time.Second {
 					t.Errorf("error is %v, want UNAVAILABLE and to try again after a second", err)
@@ -70,10 +71,10 @@ func TestStreams(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					c := limitOf(t, 1)
-					o := &Options{Lasting: func(_ context.Context, method string) bool { return lasting && method == both }}
-					s := &service{stream: func(stream grpc.ServerStream) error {
+					o := &Options{Lasting: func(_ context.Context, method string) bool { return lasting && method == grpctest.Both }}
+					s := &grpctest.Service{Stream: func(stream grpc.ServerStream) error {
 						for {
-							if err := stream.RecvMsg(new(request)); err != nil {
+							if err := stream.RecvMsg(new(grpctest.Request)); err != nil {
 								if errors.Is(err, io.EOF) {
 									return nil
 								}
@@ -85,16 +86,16 @@ func TestStreams(t *testing.T) {
 					if side == "client" {
 						server, client = nil, limiting(c, o)
 					}
-					conn := serve(t, s, server, client...)
-					first, err := conn.NewStream(t.Context(), descs[both], both)
+					conn := grpctest.Serve(t, s.Register, server, client...)
+					first, err := grpctest.Open(t.Context(), conn, grpctest.Both)
 					if err != nil {
 						t.Fatal(err)
 					}
 					synctest.Wait()
-					second, err := conn.NewStream(t.Context(), descs[both], both)
+					second, err := grpctest.Open(t.Context(), conn, grpctest.Both)
 					if err == nil {
 						_ = second.CloseSend()
-						err = second.RecvMsg(new(response))
+						err = second.RecvMsg(new(grpctest.Response))
 					}
 					want := codes.Unavailable
 					if lasting {
@@ -104,7 +105,7 @@ func TestStreams(t *testing.T) {
 						t.Errorf("the second stream ends with %v (%v), want %v", got, err, want)
 					}
 					_ = first.CloseSend()
-					if err := ended(first.RecvMsg(new(response))); err != nil {
+					if err := ended(first.RecvMsg(new(grpctest.Response))); err != nil {
 						t.Errorf("the first stream: %v", err)
 					}
 					synctest.Wait()
@@ -132,27 +133,27 @@ func TestClientStreamsGiveTheirPlaceBack(t *testing.T) {
 		server func(grpc.ServerStream) error
 		client func(s grpc.ClientStream, leave func())
 	}{
-		"the only message": {up, func(s grpc.ServerStream) error { return s.SendMsg(new(response)) }, func(s grpc.ClientStream, _ func()) {
-			_ = s.RecvMsg(new(response))
+		"the only message": {grpctest.Up, func(s grpc.ServerStream) error { return s.SendMsg(new(grpctest.Response)) }, func(s grpc.ClientStream, _ func()) {
+			_ = s.RecvMsg(new(grpctest.Response))
 		}},
-		"an error": {both, func(grpc.ServerStream) error { return status.Error(codes.Internal, "") }, func(s grpc.ClientStream, _ func()) {
-			_ = s.RecvMsg(new(response))
-			_ = s.RecvMsg(new(response))
+		"an error": {grpctest.Both, func(grpc.ServerStream) error { return status.Error(codes.Internal, "") }, func(s grpc.ClientStream, _ func()) {
+			_ = s.RecvMsg(new(grpctest.Response))
+			_ = s.RecvMsg(new(grpctest.Response))
 		}},
-		"left": {both, func(s grpc.ServerStream) error { <-s.Context().Done(); return nil }, func(_ grpc.ClientStream, leave func()) {
+		"left": {grpctest.Both, func(s grpc.ServerStream) error { <-s.Context().Done(); return nil }, func(_ grpc.ClientStream, leave func()) {
 			leave()
 		}},
-		"what cannot be sent": {both, func(s grpc.ServerStream) error { <-s.Context().Done(); return nil }, func(s grpc.ClientStream, _ func()) {
+		"what cannot be sent": {grpctest.Both, func(s grpc.ServerStream) error { <-s.Context().Done(); return nil }, func(s grpc.ClientStream, _ func()) {
 			_ = s.SendMsg("no message")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				c := limitOf(t, 1)
-				conn := serve(t, &service{stream: tt.server}, nil, limiting(c, nil)...)
+				conn := grpctest.Serve(t, (&grpctest.Service{Stream: tt.server}).Register, nil, limiting(c, nil)...)
 				ctx, leave := context.WithCancel(t.Context())
 				defer leave()
-				s, err := conn.NewStream(ctx, descs[tt.method], tt.method)
+				s, err := grpctest.Open(ctx, conn, tt.method)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -177,7 +178,7 @@ func TestCallsThatComeTooLate(t *testing.T) {
 	left, leave := context.WithCancel(t.Context())
 	leave()
 	for want, ctx := range map[codes.Code]context.Context{codes.DeadlineExceeded: expired, codes.Canceled: left} {
-		_, err := UnaryServerInterceptor(c, nil)(ctx, nil, &grpc.UnaryServerInfo{FullMethod: unary}, nil)
+		_, err := UnaryServerInterceptor(c, nil)(ctx, nil, &grpc.UnaryServerInfo{FullMethod: grpctest.Unary}, nil)
 		if status.Code(err) != want {
 			t.Errorf("error is %v, want %v and the handler not called", err, want)
 		}
@@ -198,7 +199,7 @@ func TestOptions(t *testing.T) {
 	}
 	intercept := UnaryServerInterceptor(c, o)
 	handler := func(context.Context, any) (any, error) { return "done", nil }
-	if _, err := intercept(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: unary}, handler); status.Code(err) != codes.Unavailable {
+	if _, err := intercept(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: grpctest.Unary}, handler); status.Code(err) != codes.Unavailable {
 		t.Errorf("error is %v, want a background call to give way at half of the limit", err)
 	}
 	if got, err := intercept(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/grpc.health.v1.Health/Check"}, handler); got != "done" || err != nil {
@@ -218,7 +219,7 @@ func TestHandlersThatPanic(t *testing.T) {
 				t.Error("the panic does not go on")
 			}
 		}()
-		_, _ = intercept(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: unary}, func(context.Context, any) (any, error) { panic("broken") })
+		_, _ = intercept(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: grpctest.Unary}, func(context.Context, any) (any, error) { panic("broken") })
 	}()
 	if got := c.Stats(); got.InFlight != 0 || got.Admitted != 1 {
 		t.Errorf("stats are %+v, want nobody left", got)
@@ -236,11 +237,11 @@ func TestOverloadLowersTheLimitOfClients(t *testing.T) {
 				for range 10 {
 					time.Sleep(200 * time.Millisecond)
 					if side == "client" {
-						_ = UnaryClientInterceptor(c, nil)(t.Context(), unary, nil, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error {
+						_ = UnaryClientInterceptor(c, nil)(t.Context(), grpctest.Unary, nil, nil, nil, func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error {
 							return exhausted
 						})
 					} else {
-						_, _ = UnaryServerInterceptor(c, nil)(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: unary}, func(context.Context, any) (any, error) { return nil, exhausted })
+						_, _ = UnaryServerInterceptor(c, nil)(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: grpctest.Unary}, func(context.Context, any) (any, error) { return nil, exhausted })
 					}
 				}
 				if got := c.Stats().Limit < 15; got != want {
