@@ -442,10 +442,15 @@ func (x *exchange) validated(h http.Header, now time.Time) *Entry {
 // was, and returns it. One that must not be stored any more serves this once.
 func (x *exchange) freshened(old *Entry, h http.Header, now time.Time) *Entry {
 	e := x.freshen(old, h, now)
-	asked := &http.Request{Method: old.method, URL: x.in.URL, Host: x.in.Host, Header: x.in.Header}
-	if why := x.rules.storable(asked, &x.wants.directives, e.status, e.header, &e.policy); why != stored {
+	asked := &http.Request{Method: old.method, URL: x.in.URL, Host: x.in.Host}
+	if why := x.rules.storable(asked, &directives{}, e.status, e.header, &e.policy); why != stored {
 		x.c.store.remove(old)
 		x.c.count.refuse(why)
+		return e
+	}
+	asked.Header = x.in.Header
+	if why := x.rules.storable(asked, &x.wants.directives, e.status, e.header, &e.policy); why != stored {
+		x.c.count.refuse(why) // by what only this client has sent: others keep what they had
 		return e
 	}
 	x.c.tags.retain(e.tags)

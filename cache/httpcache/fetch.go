@@ -64,8 +64,9 @@ func (c *Cache) quick(r *http.Request, principal string, now time.Time) *Entry {
 	}
 	var buf [256]byte
 	var e *Entry
+	division := scheme(r.Header[forwardedProto]) // which is all of it without KeyFields
 	for _, one := range c.store.get(c.appendKey(buf[:0], r, principal)) {
-		if !one.partial && one.division == "" && one.valid() == current && selects(one.chosen, r.Header) && (e == nil || preferred(one, e)) {
+		if !one.partial && one.division == division && one.valid() == current && selects(one.chosen, r.Header) && (e == nil || preferred(one, e)) {
 			e = one
 		}
 	}
@@ -81,7 +82,7 @@ func (c *Cache) quick(r *http.Request, principal string, now time.Time) *Entry {
 func ordinary(h http.Header) bool {
 	for name := range h {
 		switch name {
-		case "Cache-Control", "Pragma", "Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", forwardedProto:
+		case "Cache-Control", "Pragma", "Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since":
 			return false
 		}
 	}
@@ -157,7 +158,7 @@ func (x *exchange) shareable(e *Entry, now time.Time) bool {
 		return false
 	}
 	authorized := x.rules.shared && len(x.in.Header["Authorization"]) > 0
-	return !authorized || e.policy.public || e.policy.sMaxAge.set || e.policy.mustRevalidate
+	return !authorized || e.policy.forAll()
 }
 
 // enforces reports whether the cache answers a request.
@@ -205,6 +206,13 @@ func (c *Cache) revalidate(x *exchange, do func(context.Context, *exchange)) {
 	in.Method, in.Body, in.ContentLength = http.MethodGet, http.NoBody, 0
 	for _, name := range []string{"If-None-Match", "If-Modified-Since", "Range", "If-Range"} {
 		delete(in.Header, name)
+	}
+	if x.rules.shared && !e.policy.forAll() {
+		// It was the response to somebody without, and is to be stored again.
+		delete(in.Header, "Authorization")
+		if !x.rules.rfc {
+			delete(in.Header, "Cookie")
+		}
 	}
 	own := &exchange{c: c, rules: x.rules, in: in, key: x.key, division: x.division, asked: time.Now()}
 	own.verdict = verdict{action: validate, fwd: "stale", entry: e, candidates: []*Entry{e}}

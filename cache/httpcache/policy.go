@@ -87,6 +87,10 @@ const (
 	refusedEncoding   refusal = "framing"
 )
 
+// forAll reports whether the response to a request with Authorization is for others as well
+// (RFC 9111, section 3.5).
+func (p *policy) forAll() bool { return p.public || p.sMaxAge.set || p.mustRevalidate }
+
 // storable decides whether the response to a request may be stored (RFC 9111, section 3).
 func (r *rules) storable(req *http.Request, asked *directives, status int, h http.Header, p *policy) refusal {
 	switch {
@@ -109,7 +113,7 @@ func (r *rules) storable(req *http.Request, asked *directives, status int, h htt
 		return refusedNoStore
 	case r.shared && p.private:
 		return refusedPrivate
-	case r.shared && len(req.Header["Authorization"]) > 0 && !p.public && !p.sMaxAge.set && !p.mustRevalidate:
+	case r.shared && len(req.Header["Authorization"]) > 0 && !p.forAll():
 		return refusedAuth
 	}
 	if !r.rfc && r.shared && len(req.Header["Cookie"]) > 0 && !p.public && !p.sMaxAge.set && !p.targeted {

@@ -82,8 +82,8 @@ func (c *Cache) appendKey(to []byte, r *http.Request, principal string) []byte {
 // proxy says it came by, and KeyFields. Responses of other partitions do not match.
 func (c *Cache) partition(r *http.Request) string {
 	proto := scheme(r.Header[forwardedProto])
-	if proto == "" && len(c.o.KeyFields) == 0 {
-		return ""
+	if len(c.o.KeyFields) == 0 {
+		return proto
 	}
 	var b strings.Builder
 	add := func(lines []string) {

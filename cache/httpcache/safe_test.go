@@ -45,6 +45,20 @@ func TestSafe(t *testing.T) {
 			origin 404 a | Cache-Control: max-age=5
 			GET / => fwd 404 a
 			GET / => hit 404 a`},
+		{"bearers of cookies neither end nor freshen what is stored for all", `
+			origin 200 a | Cache-Control: max-age=10, stale-while-revalidate=10 | Etag: "1"
+			GET / => fwd 200 a
+			wait 30s
+			origin 304 - | Etag: "1"
+			GET / | Cookie: a=b => fwd 200 a
+			GET / | Cache-Control: no-store => fwd 200 a
+			GET / | Authorization: x => fwd 200 a
+			saw If-None-Match: "1"
+			GET / => fwd 200 a
+			wait 15s
+			GET / | Cookie: a=b | Authorization: x => bg 200 a
+			saw Cookie: - | Authorization: - | If-None-Match: "1"
+			GET / | Cookie: a=b => hit 200 a | Age: 0`},
 		{"Vary: Cookie", `
 			origin 200 a | Cache-Control: max-age=60, public | Vary: cookie
 			GET / => fwd 200 a

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -322,9 +323,7 @@ func TestTrapConnectionNamesFieldsThatDecide(t *testing.T) { // 22
 	} {
 		c := uprung.Must(New(nil, nil))
 		h := c.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			for name, values := range fields {
-				w.Header()[name] = values
-			}
+			maps.Copy(w.Header(), fields)
 			w.Header().Set("Connection", "cache-control, vary, set-cookie")
 		}))
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, siteURL, nil))
