@@ -129,7 +129,7 @@ func (t *tier[K, V]) marks(ctx context.Context, tags []string, create bool) ([]u
 	marks := make([]uint64, len(tags))
 	for i, item := range items {
 		if marks[i] = generation(item); marks[i] == 0 && create {
-			if marks[i], err = t.renewGeneration(ctx, keys[i], t.tagLife()); err != nil {
+			if marks[i], err = t.firstGeneration(ctx, keys[i], t.tagLife()); err != nil {
 				return nil, err
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/uprung/uprung"
 )
 
 // errStore is why the store is not asked: it failed too often lately, or something that
@@ -137,7 +139,9 @@ func (t *tier[K, V]) do(ctx context.Context, call func(context.Context) error) e
 		t.gate.leave(t.c.now(), true) // the caller has left: the store is not to blame
 		return err
 	}
-	t.gate.leave(t.c.now(), err == nil)
+	// A store that refuses has a breaker of its own, which knows best when to try again.
+	_, refused := errors.AsType[*uprung.Rejection](err)
+	t.gate.leave(t.c.now(), err == nil || refused)
 	if err != nil {
 		t.c.counts.storeErrors.Add(1)
 	}
@@ -187,6 +191,35 @@ func (t *tier[K, V]) renewGeneration(ctx context.Context, key string, ttl time.D
 	return number, t.setRaw(ctx, key, binary.BigEndian.AppendUint64(nil, number), ttl)
 }
 
+// firstGeneration gives a generation that is not there a number. Of several processes that
+// do so at a time, all have the same: or else each would void what the others have made.
+func (t *tier[K, V]) firstGeneration(ctx context.Context, key string, ttl time.Duration) (uint64, error) {
+	if t.leaser == nil {
+		return t.renewGeneration(ctx, key, ttl)
+	}
+	for range mostLeases {
+		l, ok := t.waitLease(ctx, key)
+		switch number := generation(l.Item); {
+		case !ok:
+			return 0, errStore
+		case number != 0:
+			return number, nil
+		case l.Token == "": // something else is there
+			return t.renewGeneration(ctx, key, ttl)
+		}
+		number := max(1, rand.Uint64())
+		stored := false
+		err := t.do(ctx, func(ctx context.Context) (err error) {
+			stored, err = t.leaser.Publish(ctx, key, l.Token, binary.BigEndian.AppendUint64(nil, number), ttl)
+			return err
+		})
+		if err != nil || stored {
+			return number, err
+		}
+	}
+	return 0, errStore
+}
+
 func (t *tier[K, V]) tagLife() time.Duration { return max(tagLife, 4*t.c.o.TTL) }
 
 // begin returns the generations of this moment, once all debts are settled. Where a bus
@@ -212,7 +245,7 @@ func (t *tier[K, V]) begin(ctx context.Context) (generations, error) {
 	var numbers [2]uint64
 	for i, item := range items {
 		if numbers[i] = generation(item); numbers[i] == 0 {
-			if numbers[i], err = t.renewGeneration(ctx, keys[i], 0); err != nil {
+			if numbers[i], err = t.firstGeneration(ctx, keys[i], 0); err != nil {
 				return generations{}, err
 			}
 		}
