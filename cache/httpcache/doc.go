@@ -22,10 +22,15 @@
 //
 //	c.PurgeTag(ctx, "https://shop.example", "product-17")
 //
+// The origin is that of requests as the cache gets them: behind a proxy that ends TLS its
+// scheme is http. PurgeTag returns how many of the tags any response has.
+//
 // # Choosing
 //
 //	                                          Safe (default)         RFC9111
 //	Set-Cookie in a response                  not stored             stored
+//	Cookie in a request                       stored if public,      stored
+//	                                          s-maxage or targeted
 //	nothing said of freshness                 not used               a tenth of its age, 24h at most
 //	4xx and 5xx                               if they say for how    by status
 //	                                          long
@@ -47,14 +52,23 @@
 // Those that may not use it, since it is private or varies, go to the origin at once, and
 // so do all for its key for two seconds. A fetch goes on without the client that began
 // it, as long as others wait. A response that is cut off is passed on as cut off, and not
-// stored as complete.
+// stored as complete: under RFC9111 what has come answers requests for parts of it, and is
+// completed by a request for the rest where a strong validator allows that.
+//
+// A purge, and what invalidates, ends also what is being fetched: it goes to those who wait
+// for it, and is not stored.
 //
 // Validations in the background (stale-while-revalidate) are one for each response and
-// Options.MaxValidations together, and each ends after Options.FetchTimeout. Nothing else
-// runs in the background.
+// Options.MaxValidations together, and each ends after Options.FetchTimeout. After one that
+// has failed the response is left alone for a second. Transport has a goroutine for each
+// fetch, until its body has ended. Nothing else runs in the background.
+//
+// What layers outside of Middleware have set in the header of a response is not stored,
+// unless the handler has changed it: they set it anew for each.
 //
 // Memory is bounded by MemoryOptions.Budget, and for each fetch in progress by
-// Options.MaxObject. Upgrades, CONNECT, and GET with a body pass by the cache.
+// Options.MaxObject. Upgrades, CONNECT, and GET with a body pass by the cache. A store is of
+// one process, and so are its purges.
 //
 // # References
 //

@@ -372,3 +372,34 @@ func FuzzTags(f *testing.F) {
 		}
 	})
 }
+
+// Whoever comes second sees the other: a fill that a purge has met is not stored, and what is
+// stored is met by the purge.
+func TestPurgedFillIsNotStored(t *testing.T) { // trap 29
+	t.Parallel()
+	m, err := NewMemory(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := func() *Entry {
+		e := &Entry{key: "k", body: &body{}}
+		e.measure()
+		return e
+	}
+	f := &flight{key: "k"}
+	old := entry()
+	if got := m.put(old, nil, f); got != putDone {
+		t.Errorf("put says %d", got)
+	}
+	f.doomed.Store(true)
+	if got := m.put(entry(), nil, f); got != putGone {
+		t.Errorf("of a purged fetch put says %d", got)
+	}
+	if got := m.put(entry(), old, f); got != putGone {
+		t.Errorf("of a purged validation put says %d", got)
+	}
+	m.removeKey("k", false)
+	if got := m.put(entry(), old, nil); got != putGone || len(m.get([]byte("k"))) != 0 {
+		t.Errorf("of what is gone put says %d", got)
+	}
+}
