@@ -46,6 +46,7 @@ func rungs() []*ladder.Rung {
 	return []*ladder.Rung{
 		limit(),
 		overload(),
+		outage(),
 		balance(),
 		failure(),
 		retried(),
