@@ -445,23 +445,22 @@ func (x *exchange) freshened(old *Entry, h http.Header, now time.Time) *Entry {
 	asked := &http.Request{Method: old.method, URL: x.in.URL, Host: x.in.Host}
 	if why := x.rules.storable(asked, &directives{}, e.status, e.header, &e.policy); why != stored {
 		x.c.store.remove(old)
-		x.c.count.refuse(why)
+		x.abandon(e, why)
 		return e
 	}
 	asked.Header = x.in.Header
-	if why := x.rules.storable(asked, &x.wants.directives, e.status, e.header, &e.policy); why != stored {
-		x.c.count.refuse(why) // by what only this client has sent: others keep what they had
-		return e
-	}
-	x.c.tags.retain(e.tags)
-	if x.c.store.put(e, old, x.flight) != putDone {
-		x.c.tags.release(e.tags)
+	switch why := x.rules.storable(asked, &x.wants.directives, e.status, e.header, &e.policy); {
+	case why != stored: // by what only this client has sent: others keep what they had
+		x.abandon(e, why)
+	case x.flight != nil && x.flight.endedBy(e), x.c.store.put(e, old, x.flight) != putDone:
+		x.abandon(e, refusedPurged)
 	}
 	return e
 }
 
 // freshen returns a response with what a newer header of it says (RFC 9111, section 3.2).
-// What depends on that header, depends on the new one.
+// What depends on that header, depends on the new one. Its tags are to be released if it is
+// not stored.
 func (x *exchange) freshen(old *Entry, h http.Header, now time.Time) *Entry {
 	full := old.header
 	if old.withheld != nil {
@@ -484,11 +483,17 @@ func (x *exchange) freshen(old *Entry, h http.Header, now time.Time) *Entry {
 		total: old.total, part: old.part, partial: old.partial, chosen: old.chosen, policy: p, date: date, received: now,
 		initial: initialAge(merged, date, x.asked, now), tags: old.tags, division: old.division,
 	}
-	if old.valid() == softPurged { // it is new again
+	switch names, _ := tagsOf(merged, x.c.o.TagFields, x.c.o.MaxTags); {
+	case !sameTags(old.tags, originOf(x.in), names):
+		e.tags = x.c.tags.acquire(originOf(x.in), names)
+	case old.valid() == softPurged: // it is new again
 		e.tags = slices.Clone(old.tags)
 		for at := range e.tags {
 			e.tags[at].soft = e.tags[at].cell.soft.Load()
 		}
+		fallthrough
+	default:
+		x.c.tags.retain(e.tags)
 	}
 	x.c.withhold(e)
 	e.measure()

@@ -266,6 +266,30 @@ func TestPurges(t *testing.T) {
 	ends("SoftPurgeTag", func(s *site) (int, error) { return s.cache.SoftPurgeTag(t.Context(), siteURL, "p-items2") }, 1, "soft /items2")
 	ends("PurgeAll", func(s *site) (int, error) { return s.cache.PurgeAll(t.Context()), nil }, 5, "/items", "/items/1", "/items?page=2", "/items2", "/other")
 
+	t.Run("tags of a 304", func(t *testing.T) {
+		faces(t, Options{}, func(t *testing.T, s *site) {
+			script(`origin 200 a | Cache-Control: max-age=10 | Etag: "1" | Surrogate-Key: old same
+				GET / => fwd 200 a
+				wait 11s
+				origin 304 - | Etag: "1" | Surrogate-Key: new same
+				GET / => fwd 200 a
+				GET / => hit 200 a`).run(t, s)
+			if n, err := s.cache.PurgeTag(t.Context(), siteURL, "old"); n != 0 || err != nil {
+				t.Errorf("the old tag is known: %d, %v", n, err)
+			}
+			script("GET / => hit 200 a").run(t, s)
+			if n, err := s.cache.SoftPurgeTag(t.Context(), siteURL, "new"); n != 1 || err != nil {
+				t.Errorf("the new tag is not: %d, %v", n, err)
+			}
+			script(`GET / => fwd 200 a
+				GET / => hit 200 a`).run(t, s)
+			s.cache.PurgeAll(t.Context())
+			if n := len(s.cache.tags.cells); n != 0 {
+				t.Errorf("%d tags of no response", n)
+			}
+		})
+	})
+
 	c, err := New(nil, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -79,6 +79,11 @@ func (x *tagIndex) acquire(origin string, names []string) []tagged {
 	return out
 }
 
+// sameTags reports whether an entry has just the tags of these names.
+func sameTags(tags []tagged, origin string, names []string) bool {
+	return slices.EqualFunc(tags, names, func(t tagged, name string) bool { return t.name == tagKey(origin, name) })
+}
+
 // retain makes the same tags count for one entry more.
 func (x *tagIndex) retain(tags []tagged) {
 	if len(tags) == 0 {
