@@ -36,7 +36,6 @@ type Cache[K comparable, V any] struct {
 	base   time.Time
 	shards []shard[K, V]
 	shift  uint // of a hash to the number of its shard
-	lock   bool // hits take the mutex of the shard
 	voids  voids
 	tier   *tier[K, V] // nil without a Store
 	counts counts
@@ -77,13 +76,16 @@ func build[K comparable, V any](capacity int, o Options[K, V]) *Cache[K, V] {
 	}
 	c := &Cache[K, V]{
 		o: o, hash: hasher[K](o.Seed), base: time.Now(), shards: make([]shard[K, V], shards), shift: 64 - bits,
-		lock: o.Policy != S3FIFO,
 	}
 	c.life, c.close = context.WithCancel(context.Background())
 	for i := range c.shards {
 		s := &c.shards[i]
 		share := func(total int64) int64 { return (total + int64(i)) / int64(shards) } // the shares add up to the total
 		s.values.init(o.Policy, int(share(int64(capacity))), share(o.MaxBytes))
+		s.locked.Store(o.Policy == TinyLFU || o.Policy == LRU)
+		if o.Policy == Adaptive {
+			s.duel = newDuel[K, V](s.values.most)
+		}
 		s.absent.init(LRU, max(1, int(share(int64(o.NegativeCapacity)))), 0)
 		s.random = mix(seed + uint64(i))
 	}
@@ -103,21 +105,18 @@ func (c *Cache[K, V]) shard(hash uint64) *shard[K, V] { return &c.shards[hash>>c
 
 // lookup asks for the node of a key, which may be stale or void, and counts as a use.
 func (c *Cache[K, V]) lookup(s *shard[K, V], hash uint64, key K) *node[K, V] {
-	if c.lock {
-		s.mu.Lock()
-		defer s.mu.Unlock()
+	if s.locked.Load() {
+		return s.lookupLocked(hash, key)
 	}
 	n := s.values.index.find(hash, key)
-	switch {
-	case n == nil && c.lock:
-		s.values.policy.miss(hash)
-	case n == nil:
-	case !c.lock:
+	if n != nil {
 		if f := n.freq.Load(); f < mostFreq { // what (*fifo).hit does, without a dynamic call
 			n.freq.Store(f + 1)
 		}
-	default:
-		s.values.policy.hit(n)
+	}
+	if s.sampled(hash) && s.mu.TryLock() { // a sample can do without those that come in a crowd
+		s.play(hash)
+		s.mu.Unlock()
 	}
 	return n
 }

@@ -30,7 +30,7 @@ func operations(t *testing.T) int {
 // the cache into the past.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []Policy{S3FIFO, TinyLFU, LRU} {
+	for _, policy := range []Policy{Adaptive, S3FIFO, TinyLFU, LRU} {
 		for _, weighed := range []bool{false, true} {
 			t.Run(policy.String(), func(t *testing.T) {
 				t.Parallel()
@@ -178,7 +178,7 @@ func check[K comparable, V any](t *testing.T, c *Cache[K, V]) {
 func TestStress(t *testing.T) {
 	t.Parallel()
 	type value struct{ key, number int }
-	for _, policy := range []Policy{S3FIFO, TinyLFU, LRU} {
+	for _, policy := range []Policy{Adaptive, S3FIFO, TinyLFU, LRU} {
 		const keys, callers = 3000, 8
 		c := build(2*entriesPerShard, uprung.Must((&Options[int, value]{Policy: policy}).withDefaults(2*entriesPerShard)))
 		var floor [keys]atomic.Int64 // what was invalidated is below
@@ -236,6 +236,48 @@ func TestHashesAreSecret(t *testing.T) {
 		if x("k") != y("k") || x("k") == hasher[string](seed+2)("k") {
 			t.Errorf("hashes do not depend on the seed %d alone", seed)
 		}
+	}
+}
+
+// A loop that is larger than the cache is found out about, and so is its end, while others
+// read, and every entry survives.
+func TestAdaptiveFollowsLoops(t *testing.T) {
+	t.Parallel()
+	const capacity, loop = 2000, 4000
+	hits := func(policy Policy) (loops, after uint64, changes int) {
+		c := uprung.Must(New(capacity, &Options[int, int]{Policy: policy, Seed: 1}))
+		ctx := t.Context()
+		random := rand.New(rand.NewPCG(1, 5))
+		ask := func(key int) {
+			locked := c.shards[0].locked.Load()
+			if _, ok := c.Get(ctx, key); !ok {
+				_ = c.Set(ctx, key, key)
+			}
+			if c.shards[0].locked.Load() != locked {
+				changes++
+				check(t, c)
+			}
+		}
+		for i := range 40 * loop {
+			ask(i % loop)
+		}
+		loops = c.Stats().Hits
+		for i := range 40 * loop { // what is new is what is asked for
+			ask(loop + i/20 + random.IntN(capacity/2))
+		}
+		check(t, c)
+		return loops, c.Stats().Hits - loops, changes
+	}
+	fifoLoops, fifoAfter, _ := hits(S3FIFO)
+	loops, after, changes := hits(Adaptive)
+	if loops < 20*loop/2 || fifoLoops > loops/10 {
+		t.Errorf("of %d requests in a loop %d are hits, and %d with S3-FIFO alone; want a quarter at least", 40*loop, loops, fifoLoops)
+	}
+	if after < fifoAfter*9/10 {
+		t.Errorf("after the loop %d are hits, and %d with S3-FIFO alone; want nine tenths of that", after, fifoAfter)
+	}
+	if changes == 0 {
+		t.Error("no shard changed hands")
 	}
 }
 

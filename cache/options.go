@@ -29,7 +29,7 @@ type Options[K comparable, V any] struct {
 	// means "default".
 	Name string
 
-	// Policy says which entries stay. Zero means [S3FIFO].
+	// Policy says which entries stay. Zero means [Adaptive].
 	Policy Policy
 
 	// MaxBytes bounds the sum of what Weigher says of the entries, besides the bound by
@@ -151,7 +151,7 @@ func (o *Options[K, V]) withDefaults(capacity int) (Options[K, V], error) {
 		bad("%w", err)
 	}
 	if c.Policy > LRU {
-		bad("Policy is %v, want S3FIFO, TinyLFU or LRU", c.Policy)
+		bad("Policy is %v, want Adaptive, S3FIFO, TinyLFU or LRU", c.Policy)
 	}
 	switch {
 	case c.MaxBytes < 0:

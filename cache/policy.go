@@ -6,10 +6,14 @@ import "fmt"
 type Policy uint8
 
 const (
+	// Adaptive is S3FIFO, and TinyLFU for as long as a sample of the keys shows that it
+	// would serve more, as it does in loops that are larger than the cache. Each shard of
+	// 1024 entries or more finds that out for itself. It is the default.
+	Adaptive Policy = iota
 	// S3FIFO keeps what is asked for more than once soon after it came: Yang et al.,
 	// FIFO Queues are All You Need for Cache Eviction, SOSP 2023. Hits move nothing and
-	// take no lock. It is the default.
-	S3FIFO Policy = iota
+	// take no lock.
+	S3FIFO
 	// TinyLFU keeps what is asked for most often, by a sketch that ages, behind a window
 	// for what is new, of a size that adapts: Einziger, Eytan, Friedman and Manes,
 	// Adaptive Software Cache Management, Middleware 2018. It withstands scans and loops
@@ -21,6 +25,8 @@ const (
 
 func (p Policy) String() string {
 	switch p {
+	case Adaptive:
+		return "adaptive"
 	case S3FIFO:
 		return "S3-FIFO"
 	case TinyLFU:

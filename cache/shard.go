@@ -3,6 +3,7 @@ package cache
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 )
 
 // shard is the part of a cache whose keys have certain hashes: the entries, and who is
@@ -14,6 +15,9 @@ type shard[K comparable, V any] struct {
 
 	calls  map[K]*call[V] // loads in progress that others may join; guarded by mu
 	errand map[K]*errand  // others who are about to bring a value; guarded by mu
+	duel   *duel[K, V]    // nil unless the policy is adaptive; guarded by mu, but for being nil
+	full   atomic.Bool    // something was evicted, so that there is something to win; set under mu
+	locked atomic.Bool    // hits take mu; changed under mu
 	random uint64         // guarded by mu
 
 	_ [64]byte // no two shards in one cache line
@@ -90,7 +94,41 @@ func (s *shard[K, V]) put(n *node[K, V], now int64) bool {
 		to, other = other, to
 	}
 	other.removeKey(n.hash, n.key)
-	return to.put(n, now)
+	kept := to.put(n, now)
+	if s.values.evicted > 0 && !s.full.Load() {
+		s.full.Store(true)
+	}
+	return kept
+}
+
+// lookupLocked asks for the node of a key where hits take the mutex.
+func (s *shard[K, V]) lookupLocked(hash uint64, key K) *node[K, V] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.values.index.find(hash, key)
+	if n == nil {
+		s.values.policy.miss(hash)
+	} else {
+		s.values.policy.hit(n)
+	}
+	if s.sampled(hash) {
+		s.play(hash)
+	}
+	return n
+}
+
+// sampled reports whether the duel is to be told of a key.
+func (s *shard[K, V]) sampled(hash uint64) bool {
+	return isSampled(hash) && s.duel != nil && s.full.Load()
+}
+
+// play is told of a sampled key that was asked for. It is called under mu.
+func (s *shard[K, V]) play(hash uint64) {
+	if s.duel.play(hash) {
+		to := duelists[s.duel.active]
+		s.values.change(to)
+		s.locked.Store(to == TinyLFU)
+	}
 }
 
 // clear forgets everything, and voids all who are on their way. It is called under mu.

@@ -301,7 +301,7 @@ type plainStore struct{ cache.Store }
 func TestBoundHoldsAtEveryInstant(t *testing.T) {
 	t.Parallel()
 	const capacity, maxBytes, callers = 100, 1500, 8
-	for _, policy := range []cache.Policy{cache.S3FIFO, cache.TinyLFU, cache.LRU} {
+	for _, policy := range []cache.Policy{cache.Adaptive, cache.S3FIFO, cache.TinyLFU, cache.LRU} {
 		c := uprung.Must(cache.New(capacity, &cache.Options[int, int]{
 			Policy: policy, MaxBytes: maxBytes, Weigher: func(_, v int) int64 { return int64(v) },
 		}))
@@ -341,7 +341,7 @@ func TestBoundHoldsAtEveryInstant(t *testing.T) {
 // Trap 7.
 func TestReadsItsWrites(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []cache.Policy{cache.S3FIFO, cache.TinyLFU, cache.LRU} {
+	for _, policy := range []cache.Policy{cache.Adaptive, cache.S3FIFO, cache.TinyLFU, cache.LRU} {
 		for _, capacity := range []int{1, 2, 3, 100} {
 			c := uprung.Must(cache.New(capacity, &cache.Options[string, string]{Policy: policy}))
 			for i := range 500 {

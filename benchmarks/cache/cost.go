@@ -29,7 +29,7 @@ get-hit: 100000 keys that are all there, in a cache for 200000, in random order;
 set: 1M keys in random order into a cache for 100000; heap: a cache for 1M entries filled with 1M, keys and values included
 tiered-l1hit: GetOrLoad of 100000 keys that are there, with a TTL and, for uprung, a second tier in memory, tags and refresh ahead aside; otter: Get with a loader and
   ExpiryWriting; golang-lru: expirable, without a loader
-uprung is S3-FIFO; it counts hits and misses, the others do not unless asked to`,
+uprung has default settings; it counts hits and misses, the others do not unless asked to`,
 		Targets: []bench.Target{
 			{Case: "mixed-zipf-75-25/cpus=2", Metric: "wall_ns", Peer: "otter", Bound: bench.AtMost(0.9)},
 			{Case: "set/cpus=2", Metric: "wall_ns", Peer: "otter", Bound: bench.AtMost(0.8)},
@@ -71,7 +71,8 @@ func makers() []struct {
 		name string
 		make maker
 	}{
-		{bench.Ours, uprung(cache.S3FIFO)},
+		{bench.Ours, uprung(cache.Adaptive)},
+		{bench.Ours + "-s3fifo", uprung(cache.S3FIFO)},
 		{bench.Ours + "-tinylfu", uprung(cache.TinyLFU)},
 		{bench.Ours + "-lru", uprung(cache.LRU)},
 		{"otter", func(size int) (subject, error) {

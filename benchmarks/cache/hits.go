@@ -39,7 +39,8 @@ func players() []player {
 		}
 	}
 	return []player{
-		{"uprung", uprung(cache.S3FIFO)},
+		{"uprung", uprung(cache.Adaptive)},
+		{"uprung-s3fifo", uprung(cache.S3FIFO)},
 		{"uprung-tinylfu", uprung(cache.TinyLFU)},
 		{"uprung-lru", uprung(cache.LRU)},
 		{"golang-lru", func(size int, _ uint64) (request, func(), error) {

@@ -27,7 +27,7 @@ web12, orm-busy: recorded by cache2k, (c) headissue GmbH, Jens Wilke, CC BY 4.0;
 zipf-S: 500000 draws from 100000 keys; loop-mix: half zipf-0.9 over 20000 keys, half a loop over 10000 others; scan-mix: zipf-0.9 over 20000 keys, and scans of 10000 keys
   that come once, every 25000 requests; seeded
 belady is the best there can be, by who knows the future; of_belady = hits to its hits; above_inline = hit ratio less that of otter-inline
-uprung is S3-FIFO with a seed; otter-inline is otter with Executor run inline, so that it is bounded; theine and ristretto work with other goroutines, and may hold more
+uprung has default settings and a seed; otter-inline is otter with Executor run inline, so that it is bounded; theine and ristretto work with other goroutines, and may hold more
   than their size, at small ones several times as much; ristretto drops sets as it sees fit. Peers have secret hashes: their figures differ from run to run
 mean: over the cells of %d entries or more`, judgedSize),
 		Targets: []bench.Target{
