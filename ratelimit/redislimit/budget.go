@@ -22,6 +22,8 @@ type budget struct {
 	depth  int64 // units of a full bucket
 	one    int64 // units of one event
 	always bool  // grants everything
+
+	oneArg, depthArg string // of the script
 }
 
 // compile converts a limit. Its error is that of [ratelimit.Limit.Validate].
@@ -42,6 +44,7 @@ func compile(limit ratelimit.Limit) (budget, error) {
 		b.one = b.units(1)
 		b.depth = b.units(b.burst)
 	}
+	b.oneArg, b.depthArg = number(b.one), number(b.depth)
 	return b, nil
 }
 

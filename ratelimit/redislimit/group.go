@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -25,6 +26,9 @@ type Group struct {
 
 // maxGroup bounds a group.
 const maxGroup = 8
+
+// unlimited stands for a limit that is off.
+var unlimited = &budget{limit: ratelimit.Unlimited(), burst: math.MaxInt64, always: true}
 
 // All returns a group of one to eight limiters on one store. They have names of their own
 // and the same Down. Their buckets of one key are in one slot of a cluster. The other
@@ -116,10 +120,10 @@ func (g *Group) take(ctx context.Context, key string, n int64) ([]answer, error)
 			if enforced[i] {
 				return nil, err
 			}
-			asks[i].budget.always = true
+			asks[i].budget = unlimited
 		}
 		if l.Mode() == uprung.Off {
-			asks[i].budget.always = true
+			asks[i].budget = unlimited
 		}
 	}
 	answers, err := g.decide(ctx, asks, enforced)
@@ -149,7 +153,11 @@ func (g *Group) take(ctx context.Context, key string, n int64) ([]answer, error)
 		case ans.Shadowed:
 			counts.shadow.add(asks[i].hash)
 		case !ans.Allowed:
-			counts.denied.add(asks[i].hash)
+			if ans.by == byMemory {
+				counts.remembered.add(asks[i].hash)
+			} else {
+				counts.denied.add(asks[i].hash)
+			}
 			if asks[i].budget.burst > 0 && n > asks[i].budget.burst {
 				err = ratelimit.ErrExceedsBurst
 			}
@@ -173,8 +181,7 @@ func (g *Group) decide(ctx context.Context, asks []ask, enforced []bool) ([]answ
 		if a.place != nil && a.n > 0 && enforced[i] && !a.budget.always {
 			// A lease would do for one limit, and not for the others.
 			if debt, ok := a.place.debt(a.now); ok && min(debt, a.budget.depth)+a.budget.cost(a.n) > a.budget.depth {
-				answers[i] = answer{Result: a.budget.result(0, a.n, debt, a.budget.cost(a.n)), limit: a.budget.limit}
-				l.counts.remembered.add(a.hash)
+				answers[i] = answer{Result: a.budget.result(0, a.n, debt, a.budget.cost(a.n)), budget: a.budget, by: byMemory}
 				refused = true
 			}
 		}
@@ -211,14 +218,14 @@ func (g *Group) decide(ctx context.Context, asks []ask, enforced []bool) ([]answ
 		switch {
 		case reply[0] == 1 && fits:
 			l.note(a, a.n, debt, cost)
-			answers[i] = answer{Result: a.budget.result(a.n, a.n, debt, cost), limit: a.budget.limit}
+			answers[i] = answer{Result: a.budget.result(a.n, a.n, debt, cost), budget: a.budget}
 		case fits: // and others deny
-			answers[i] = answer{Result: a.budget.result(a.n, a.n, debt, 0), limit: a.budget.limit}
+			answers[i] = answer{Result: a.budget.result(a.n, a.n, debt, 0), budget: a.budget}
 		default:
 			if enforced[i] {
 				l.note(a, 0, debt, 0)
 			}
-			answers[i] = answer{Result: a.budget.result(0, a.n, debt, cost), limit: a.budget.limit}
+			answers[i] = answer{Result: a.budget.result(0, a.n, debt, cost), budget: a.budget}
 		}
 	}
 	return answers, nil
@@ -247,7 +254,7 @@ func (g *Group) without(ctx context.Context, asks []ask, err error) ([]answer, e
 		if one.RetryAfter == uprung.Never && asks[i].n <= asks[i].budget.burst {
 			one.RetryAfter = time.Second // more than its part, but not more than Redis would grant
 		}
-		answers[i] = answer{Result: one, limit: share(asks[i].budget.limit, int(l.replicas.Load())), local: true}
+		answers[i] = answer{Result: one, budget: asks[i].budget, by: byItself}
 	}
 	return answers, nil
 }
@@ -291,8 +298,8 @@ func (b groupBackend) Decide(ctx context.Context, a ratelimit.Ask) (ratelimit.Ve
 	}
 	var v ratelimit.Verdict
 	all := true
-	for _, ans := range answers {
-		v.Decisions = append(v.Decisions, ratelimit.Decision{Limit: ans.limit, Result: ans.Result})
+	for i, ans := range answers {
+		v.Decisions = append(v.Decisions, ratelimit.Decision{Limit: ans.limit(b.g.limiters[i]), Result: ans.Result})
 		all = all && ans.Allowed
 	}
 	if all {

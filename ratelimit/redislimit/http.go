@@ -22,7 +22,7 @@ func (b backend) Decide(ctx context.Context, a ratelimit.Ask) (ratelimit.Verdict
 	if err != nil && ans.Limit == 0 { // not one that time does not cure
 		return ratelimit.Verdict{}, err
 	}
-	v := ratelimit.Verdict{Decisions: []ratelimit.Decision{{Limit: ans.limit, Result: ans.Result}}}
+	v := ratelimit.Verdict{Decisions: []ratelimit.Decision{{Limit: ans.limit(b.l), Result: ans.Result}}}
 	if ans.Granted > 0 && !ans.Shadowed {
 		v.Undo = func(ctx context.Context, ago time.Duration) { b.l.undo(ctx, key, a.N, &ans, ago) }
 	}
@@ -35,8 +35,8 @@ func (l *Limiter) undo(ctx context.Context, key string, n int64, ans *answer, ag
 		_ = l.local.Refund(key, n) // n is in range
 	}
 	left := int64((ans.ResetAfter - ago) / unit) // of its debt, had it taken no more
-	b, err := compile(ans.limit)
-	if err != nil || b.always || left <= 0 || ans.local {
+	b := ans.budget
+	if b.always || left <= 0 || ans.by == byItself {
 		return
 	}
 	_ = l.giveBack(ctx, key, min(b.cost(n), left), b.depth) // nobody waits for it

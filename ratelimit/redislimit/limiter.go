@@ -179,7 +179,7 @@ type ask struct {
 	key    string
 	n      int64
 	upTo   bool
-	budget budget
+	budget *budget
 	hash   uint64
 	near   *near
 	place  *place // or nil
@@ -189,19 +189,39 @@ type ask struct {
 // answer is the answer to an ask.
 type answer struct {
 	ratelimit.Result
-	limit ratelimit.Limit // by which it was decided
-	local bool            // and whether that was the process's own
+	budget *budget // by which it was decided
+	by     by
+}
+
+// by is by what something was decided.
+type by uint8
+
+const (
+	byRedis  by = iota
+	byLease     // what was bought ahead
+	byMemory    // what is known of the key
+	byItself    // the process, without Redis
+)
+
+// limit is that by which it was decided.
+func (a *answer) limit(l *Limiter) ratelimit.Limit {
+	if a.by == byItself {
+		return share(a.budget.limit, int(l.replicas.Load()))
+	}
+	return a.budget.limit
 }
 
 // prepare finds the limit of a key and what is known of it.
-func (l *Limiter) prepare(key string, n int64, upTo bool) (a ask, err error) {
-	a = ask{key: key, n: n, upTo: upTo, budget: *l.budget.Load()}
+func (l *Limiter) prepare(key string, n int64, upTo bool) (ask, error) {
+	a := ask{key: key, n: n, upTo: upTo, budget: l.budget.Load()}
 	if l.limitFor != nil && key != keyless {
 		if own, ok := l.limitFor(key); ok {
-			if a.budget, err = compile(own); err != nil {
+			b, err := compile(own)
+			if err != nil {
 				l.counts.failed.Add(1)
 				return a, fmt.Errorf("redislimit: LimitFor: %w", err)
 			}
+			a.budget = &b
 		}
 	}
 	a.near, a.now = l.near.Load(), l.now()
@@ -336,10 +356,16 @@ func (l *Limiter) take(ctx context.Context, key string, n int64, upTo bool) (ans
 	case err != nil:
 		return answer{}, err
 	case !ans.Allowed:
-		l.counts.denied.add(a.hash)
+		if ans.by == byMemory {
+			l.counts.remembered.add(a.hash)
+		} else {
+			l.counts.denied.add(a.hash)
+		}
 		if !upTo && n > a.budget.burst && a.budget.burst > 0 {
 			return ans, ratelimit.ErrExceedsBurst
 		}
+	case ans.by == byLease:
+		l.counts.leased.add(a.hash)
 	case n > 0:
 		l.counts.granted.add(a.hash)
 	}
@@ -349,21 +375,25 @@ func (l *Limiter) take(ctx context.Context, key string, n int64, upTo bool) (ans
 // granted is the answer where there is no limit.
 func granted(a *ask) answer {
 	burst := a.budget.burst
-	return answer{Result: ratelimit.Result{Allowed: true, Granted: a.n, Limit: burst, Remaining: burst}, limit: a.budget.limit}
+	return answer{Result: ratelimit.Result{Allowed: true, Granted: a.n, Limit: burst, Remaining: burst}, budget: a.budget}
 }
 
 // decide decides by what is known, by what was bought ahead, by Redis or, if it is down,
 // without it.
 func (l *Limiter) decide(ctx context.Context, a *ask) (answer, error) {
-	b := &a.budget
+	b := a.budget
+	most := min(l.o.Lease, b.burst)
 	if a.n > 0 && a.place != nil {
-		if ans, ok := l.known(a); ok {
+		if ans, low, ok := l.known(a); ok {
+			if low {
+				l.buyAhead(ctx, a, most)
+			}
 			return ans, nil
 		}
 	}
 	var ans answer
 	var err error
-	if most := min(l.o.Lease, b.burst); a.n > 0 && most > 1 && a.n <= most && !a.upTo {
+	if a.n > 0 && most > 1 && a.n <= most && !a.upTo {
 		ans, err = l.fromLease(ctx, a, most)
 	} else {
 		ans, err = l.ask(ctx, l.store.timeout, a)
@@ -374,32 +404,33 @@ func (l *Limiter) decide(ctx context.Context, a *ask) (answer, error) {
 	return l.without(ctx, a, err)
 }
 
-// known decides without asking, if that is possible.
-func (l *Limiter) known(a *ask) (answer, bool) {
-	b := &a.budget
-	if l.o.Lease > 0 && !a.upTo && a.place.take(a.now, a.n) {
-		l.counts.leased.add(a.hash)
-		debt, _ := a.place.debt(a.now)
-		return answer{Result: b.result(a.n, a.n, debt, 0), limit: b.limit}, true
+// known decides without asking, if that is possible. It reports too whether what was
+// bought ahead is about to be used up.
+func (l *Limiter) known(a *ask) (ans answer, low, ok bool) {
+	b := a.budget
+	if l.o.Lease > 0 && !a.upTo {
+		if ok, low := a.place.take(a.now, a.n); ok {
+			debt, _ := a.place.debt(a.now)
+			return answer{Result: b.result(a.n, a.n, debt, 0), budget: b, by: byLease}, low, true
+		}
 	}
 	debt, ok := a.place.debt(a.now)
 	if !ok {
-		return answer{}, false
+		return answer{}, false, false
 	}
 	least := b.cost(a.n)
 	if a.upTo {
 		least = b.one
 	}
 	if least != forever && min(debt, b.depth)+least <= b.depth {
-		return answer{}, false // it may fit
+		return answer{}, false, false // it may fit
 	}
-	l.counts.remembered.add(a.hash)
-	return answer{Result: b.result(0, a.n, debt, least), limit: b.limit}, true
+	return answer{Result: b.result(0, a.n, debt, least), budget: b, by: byMemory}, false, true
 }
 
 // ask has Redis decide.
 func (l *Limiter) ask(ctx context.Context, timeout time.Duration, a *ask) (answer, error) {
-	b := &a.budget
+	b := a.budget
 	cost := b.cost(a.n)
 	if a.upTo && a.n > 0 {
 		wanted := min(a.n, max(b.burst, 1))
@@ -407,10 +438,14 @@ func (l *Limiter) ask(ctx context.Context, timeout time.Duration, a *ask) (answe
 		if granted == 0 {
 			cost = b.one
 		}
-		return answer{Result: b.result(granted, a.n, debt, cost), limit: b.limit}, err
+		return answer{Result: b.result(granted, a.n, debt, cost), budget: b}, err
+	}
+	costArg := b.oneArg
+	if a.n != 1 || cost != b.one {
+		costArg = number(cost)
 	}
 	key := redisKey(l.store.prefix, a.key, l.o.Name)
-	reply, err := l.store.run(ctx, timeout, []string{key}, []string{opTake, number(cost), number(b.depth)})
+	reply, err := l.store.run(ctx, timeout, []string{key}, []string{opTake, costArg, b.depthArg})
 	l.counts.asked.Add(1)
 	if err == nil && len(reply) != 2 {
 		err = errReply
@@ -420,12 +455,12 @@ func (l *Limiter) ask(ctx context.Context, timeout time.Duration, a *ask) (answe
 	}
 	granted := reply[0] * a.n
 	l.note(a, granted, reply[1], reply[0]*cost)
-	return answer{Result: b.result(granted, a.n, reply[1], cost), limit: b.limit}, nil
+	return answer{Result: b.result(granted, a.n, reply[1], cost), budget: b}, nil
 }
 
 // upTo buys at most wanted and at least so many events.
 func (l *Limiter) upTo(ctx context.Context, timeout time.Duration, a *ask, wanted, least int64) (granted, debt, cost int64, err error) {
-	b := &a.budget
+	b := a.budget
 	key := redisKey(l.store.prefix, a.key, l.o.Name)
 	reply, err := l.store.run(ctx, timeout, []string{key}, []string{
 		opUpTo, number(wanted), number(b.cost(wanted)), number(b.one), number(least), number(b.cost(least)), number(b.depth),
@@ -469,7 +504,7 @@ func (l *Limiter) fromLease(ctx context.Context, a *ask, most int64) (answer, er
 		p, mine, batch := a.place.begin(a.now, most)
 		left := l.store.timeout - time.Duration(a.now-began)
 		if mine {
-			return l.buy(ctx, left, a, p, max(batch, a.n))
+			return l.buy(ctx, left, a, a.n, p, max(batch, a.n))
 		}
 		timer := time.NewTimer(left)
 		select {
@@ -482,10 +517,10 @@ func (l *Limiter) fromLease(ctx context.Context, a *ask, most int64) (answer, er
 			return answer{}, ctx.Err()
 		}
 		if p.err != nil {
-			return answer{}, l.unavailable(ctx, p.err)
+			return answer{}, p.err
 		}
 		a.now = l.now()
-		if ans, ok := l.known(a); ok {
+		if ans, _, ok := l.known(a); ok {
 			return ans, nil
 		}
 	}
@@ -493,24 +528,33 @@ func (l *Limiter) fromLease(ctx context.Context, a *ask, most int64) (answer, er
 	return l.ask(ctx, max(l.store.timeout-time.Duration(a.now-began), time.Millisecond), a)
 }
 
-// buy buys a batch and takes from it what was asked for.
-func (l *Limiter) buy(ctx context.Context, timeout time.Duration, a *ask, p *purchase, batch int64) (ans answer, err error) {
-	b := &a.budget
+// buyAhead buys the next batch while something is left of the last, unless somebody does.
+func (l *Limiter) buyAhead(ctx context.Context, a *ask, most int64) {
+	if debt, ok := a.place.debt(a.now); ok && a.budget.fit(debt) == 0 {
+		return // there is nothing to be had
+	}
+	if p, mine, batch := a.place.begin(a.now, most); mine {
+		_, _ = l.buy(ctx, l.store.timeout, a, 0, p, batch) // who needs it will see
+	}
+}
+
+// buy buys a batch and takes n from it.
+func (l *Limiter) buy(ctx context.Context, timeout time.Duration, a *ask, n int64, p *purchase, batch int64) (ans answer, err error) {
+	b := a.budget
 	var bought *lease
 	defer func() { a.place.end(p, bought, err) }()
 	// Others wait for it: that its caller leaves must not fail them.
-	granted, debt, cost, err := l.upTo(context.WithoutCancel(ctx), timeout, a, batch, a.n)
+	granted, debt, cost, err := l.upTo(context.WithoutCancel(ctx), timeout, a, batch, max(n, 1))
 	if err != nil {
 		return answer{}, err
 	}
 	if granted > 0 {
 		bought = &lease{size: granted, end: a.now + l.leaseAge}
-		bought.left.Store(granted - a.n)
+		bought.left.Store(granted - n)
+	} else {
+		cost = b.cost(n)
 	}
-	if granted == 0 {
-		cost = b.cost(a.n)
-	}
-	return answer{Result: b.result(min(granted, a.n), a.n, debt, cost), limit: b.limit}, nil
+	return answer{Result: b.result(min(granted, n), n, debt, cost), budget: b}, nil
 }
 
 // without decides while Redis cannot be asked, because of err.
@@ -530,7 +574,7 @@ func (l *Limiter) without(ctx context.Context, a *ask, err error) (answer, error
 	} else {
 		res, failure = l.local.Take(ctx, a.key, a.n)
 	}
-	ans := answer{Result: res, limit: share(a.budget.limit, int(l.replicas.Load())), local: true}
+	ans := answer{Result: res, budget: a.budget, by: byItself}
 	if errors.Is(failure, ratelimit.ErrExceedsBurst) && a.n <= a.budget.burst {
 		ans.RetryAfter = time.Second // more than its part, but not more than Redis would grant
 		failure = nil

@@ -21,9 +21,10 @@ type place struct {
 	hash  uint64
 	key   string
 	seen  atomic.Pointer[sight]
-	lease atomic.Pointer[lease]
+	lease [2]atomic.Pointer[lease] // that which is used, and one bought meanwhile
 
 	mu    sync.Mutex
+	last  *lease    // the newest; guarded by mu
 	batch int64     // how much to buy next; guarded by mu
 	buyer *purchase // under way; guarded by mu
 }
@@ -105,9 +106,11 @@ func (p *place) idle(now int64) bool {
 	if s := p.seen.Load(); s != nil && now < s.until {
 		return false
 	}
-	l := p.lease.Load()
-	return l == nil || now >= l.end || l.left.Load() <= 0
+	return p.lease[0].Load().spent(now) && p.lease[1].Load().spent(now)
 }
+
+// spent reports whether nothing is left of a lease.
+func (l *lease) spent(now int64) bool { return l == nil || now >= l.end || l.left.Load() <= 0 }
 
 // debt returns a lower bound of what the key owes, in units, and false if nothing is
 // known of it.
@@ -125,17 +128,20 @@ func (p *place) see(asked int64, debt int64, believed time.Duration) {
 	p.seen.Store(&sight{full: asked + debt*int64(unit), until: asked + int64(believed)})
 }
 
-// take takes n events from what was bought ahead.
-func (p *place) take(now, n int64) bool {
-	l := p.lease.Load()
-	if l == nil || now >= l.end {
-		return false
+// take takes n events from what was bought ahead, and reports whether that will soon be
+// used up, so that one who has what it needs can buy before others have to wait.
+func (p *place) take(now, n int64) (ok, low bool) {
+	for i := range p.lease {
+		l := p.lease[i].Load()
+		if l == nil || now >= l.end {
+			continue
+		}
+		if left := l.left.Add(-n); left >= 0 {
+			return true, left < l.size/2 && p.lease[1-i].Load().spent(now)
+		}
+		l.left.Add(n)
 	}
-	if l.left.Add(-n) >= 0 {
-		return true
-	}
-	l.left.Add(n)
-	return false
+	return false, false
 }
 
 // begin returns the purchase that is under way, or a new one, which is the caller's to
@@ -147,7 +153,7 @@ func (p *place) begin(now, most int64) (b *purchase, mine bool, batch int64) {
 	if p.buyer != nil {
 		return p.buyer, false, 0
 	}
-	if l := p.lease.Load(); l != nil {
+	if l := p.last; l != nil {
 		switch left := max(l.left.Load(), 0); {
 		case now < l.end:
 			p.batch = 2 * max(l.size, 1)
@@ -162,10 +168,15 @@ func (p *place) begin(now, most int64) (b *purchase, mine bool, batch int64) {
 
 // end ends a purchase, with what was bought, if something was.
 func (p *place) end(b *purchase, bought *lease, err error) {
-	if bought != nil {
-		p.lease.Store(bought)
-	}
 	p.mu.Lock()
+	if bought != nil {
+		at := 0 // the older one makes room
+		if p.lease[0].Load() == p.last {
+			at = 1
+		}
+		p.lease[at].Store(bought)
+		p.last = bought
+	}
 	p.buyer = nil
 	p.mu.Unlock()
 	b.err = err

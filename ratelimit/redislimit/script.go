@@ -19,7 +19,9 @@ import (
 // The state of a key is one number, the instant at which its bucket will be full again
 // (GCRA, ITU-T I.371, annex A), in units of 125 ns since 2025-01-01, so that a double
 // holds it until 2060. The key expires then. What lies further ahead than the bucket is
-// deep, from a clock that was set back or another limit, is made an empty bucket.
+// deep, from a clock that was set back or another limit, is made an empty bucket. Numbers are
+// passed to commands as they are, which writes whole ones exactly (%.17g); Lua itself would
+// write 14 digits.
 //
 // The first argument is what to do. "take" has the cost of the events and the depth of
 // the bucket for each key, charges all or none, and returns whether it did and the debt
@@ -31,9 +33,24 @@ import (
 const Script = `local t = redis.call('TIME')
 local now = (t[1] - 1735689600) * 8000000 + t[2] * 8
 local op = ARGV[1]
+if op == 'take' and not KEYS[2] then -- the usual case, spelled out: it takes half the time
+  local cost, depth, owed = ARGV[2] + 0, ARGV[3] + 0, 0
+  local full = tonumber(redis.call('GET', KEYS[1])) or 0
+  if full > now then owed = full - now end
+  local fits = owed + cost <= depth
+  local owes = owed + cost
+  if owed > depth then
+    owed, owes = depth, depth
+    fits = cost == 0
+  end
+  if cost > 0 and (fits or full - now > depth and depth > 0) then
+    redis.call('SET', KEYS[1], now + owes, 'PX', math.ceil(owes / 8000) + 1)
+  end
+  return {fits and 1 or 0, owed}
+end
 local function arg(i) return tonumber(ARGV[i]) end
 local function owe(key, units)
-  redis.call('SET', key, string.format('%.0f', now + units), 'PX', string.format('%.0f', math.ceil(units / 8000) + 1))
+  redis.call('SET', key, now + units, 'PX', math.ceil(units / 8000) + 1)
 end
 local function debt(key, depth, cost)
   local full = tonumber(redis.call('GET', key)) or 0
@@ -45,15 +62,14 @@ end
 if op == 'take' then
   local reply = {1}
   for i = 1, #KEYS do
-    local owed = debt(KEYS[i], arg(2 * i + 1), arg(2 * i))
+    local cost, depth = arg(2 * i), arg(2 * i + 1)
+    local owed = debt(KEYS[i], depth, cost)
     reply[i + 1] = owed
-    if owed + arg(2 * i) > arg(2 * i + 1) then reply[1] = 0 end
+    if owed + cost > depth then reply[1] = 0 end
   end
-  if reply[1] == 1 then
-    for i = 1, #KEYS do
-      local cost = math.abs(arg(2 * i))
-      if cost > 0 and reply[i + 1] + cost <= arg(2 * i + 1) then owe(KEYS[i], reply[i + 1] + cost) end
-    end
+  for i = 1, #KEYS do
+    local owes = reply[i + 1] + math.abs(arg(2 * i))
+    if reply[1] == 1 and owes > reply[i + 1] and owes <= arg(2 * i + 1) then owe(KEYS[i], owes) end
   end
   return reply
 elseif op == 'upto' then

@@ -22,7 +22,7 @@ func (s *striped) sum() (n uint64) {
 	return n
 }
 
-// counts are the counters of a limiter.
+// counts are the counters of a limiter: each decision is counted by one.
 type counts struct {
 	granted, denied, shadow, leased, remembered striped
 	asked, away, failed                         atomic.Uint64
@@ -51,9 +51,10 @@ type Stats struct {
 // Stats returns a snapshot, whose figures may be a few decisions apart from one another.
 func (l *Limiter) Stats() Stats {
 	c := &l.counts
+	leased, remembered := c.leased.sum(), c.remembered.sum()
 	return Stats{
-		Granted: c.granted.sum(), Denied: c.denied.sum(), ShadowDenied: c.shadow.sum(),
-		Leased: c.leased.sum(), Remembered: c.remembered.sum(),
+		Granted: c.granted.sum() + leased, Denied: c.denied.sum() + remembered, ShadowDenied: c.shadow.sum(),
+		Leased: leased, Remembered: remembered,
 		Asked: c.asked.Load(), Away: c.away.Load(), Failed: c.failed.Load(), Keyless: l.face.Keyless(),
 	}
 }

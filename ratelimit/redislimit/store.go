@@ -73,10 +73,15 @@ type Store struct {
 // NewStore returns a store on a Redis, Valkey or Redis Cluster, of which
 // redis.InitAddress says where it is. It does no I/O, and a program starts while Redis is
 // down. Commands are not retried, and nothing is cached on the side of the client, whatever
-// redis says. Nil options are the defaults. The error names every field that is out of range.
+// redis says. A zero PipelineMultiplex means one connection to each server, and a zero
+// MaxFlushDelay 20us, which concurrent decisions wait to be sent together; negative means
+// none. Nil options are the defaults. The error names every field that is out of range.
 func NewStore(redis rueidis.ClientOption, o *StoreOptions) (*Store, error) {
 	s, completed, err := newStore(o)
 	redis.DisableCache = true // its only use is reading
+	redis.PipelineMultiplex = cmp.Or(redis.PipelineMultiplex, oneConnection)
+	redis.RingScaleEachConn = cmp.Or(redis.RingScaleEachConn, ringScale)
+	redis.MaxFlushDelay = cmp.Or(redis.MaxFlushDelay, flushDelay)
 	var err2 error
 	s.client, err2 = redisx.New(redisx.Options{Name: completed.Name, Redis: redis, Timeout: completed.Timeout, Logger: completed.Logger})
 	if err = errors.Join(err, err2); err != nil {
@@ -101,6 +106,15 @@ func NewRunnerStore(runner Runner, o *StoreOptions) (*Store, error) {
 	return s, nil
 }
 
+// Redis runs one script at a time, and what it costs beside that is reading and writing:
+// the more of them come together, the less. One connection and a short wait take a fifth
+// off the time of a decision on both sides.
+const (
+	oneConnection = -1
+	ringScale     = 12 // 4096 places, more than there are calls in flight
+	flushDelay    = 20 * time.Microsecond
+)
+
 func newStore(o *StoreOptions) (*Store, StoreOptions, error) {
 	completed := StoreOptions{}
 	if o != nil {
@@ -117,24 +131,30 @@ func prefixed(err error) error {
 	return fmt.Errorf("redislimit: %w", err)
 }
 
-// run calls the script within a timeout, once.
+// run calls the script within a timeout, once. That ctx is cancelled is noticed when the
+// call has ended, which is soon, so that calls need no timer of their own.
 func (s *Store) run(ctx context.Context, timeout time.Duration, keys, args []string) ([]int64, error) {
-	replies := make(chan []int64, 1) // a call may end when nobody waits for it any more
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	bounded := ctx
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > timeout {
+		bounded = context.Background()
+	}
+	var reply []int64 // may be written when nobody reads it any more
 	var err error
 	if s.client != nil {
-		err = s.client.DoWithin(ctx, timeout, keys[0], func(ctx context.Context, c rueidis.Client) error {
-			reply, err := eval(ctx, c, keys, args)
-			replies <- reply
+		err = s.client.DoWithin(bounded, timeout, keys[0], func(ctx context.Context, c rueidis.Client) (err error) {
+			reply, err = eval(ctx, c, keys, args)
 			return err
 		})
 	} else {
-		err = s.gate.DoWithin(ctx, timeout, keys[0], func(ctx context.Context) error {
+		err = s.gate.DoWithin(bounded, timeout, keys[0], func(ctx context.Context) (err error) {
 			converted := make([]any, len(args))
 			for i, arg := range args {
 				converted[i] = arg
 			}
-			reply, err := s.runner.Run(ctx, keys, converted...)
-			replies <- reply
+			reply, err = s.runner.Run(ctx, keys, converted...)
 			return err
 		}, func(ctx context.Context) error {
 			_, err := s.runner.Run(ctx, keys[:1], opTake, "0", "0") // looks, and takes nothing
@@ -144,7 +164,7 @@ func (s *Store) run(ctx context.Context, timeout time.Duration, keys, args []str
 	if err != nil {
 		return nil, err
 	}
-	return <-replies, nil
+	return reply, nil
 }
 
 // eval calls the script by its name and, where that is not known, by its text.
