@@ -23,6 +23,7 @@ import (
 	"github.com/uprung/uprung/benchmarks/overload"
 	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
+	"github.com/uprung/uprung/benchmarks/redislimit"
 	"github.com/uprung/uprung/benchmarks/replicate"
 	"github.com/uprung/uprung/benchmarks/retry"
 	"github.com/uprung/uprung/benchmarks/shard"
@@ -33,6 +34,7 @@ func suites() []*bench.Suite {
 	return []*bench.Suite{
 		ratelimit.Suite(),
 		concurrency.Suite(),
+		redislimit.Suite(),
 		shard.Suite(),
 		lb.Suite(),
 		lb.SimulationSuite(),

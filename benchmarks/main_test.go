@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/uprung/uprung/benchmarks/httpcache"
 	"github.com/uprung/uprung/benchmarks/internal/bench"
 	"github.com/uprung/uprung/benchmarks/proxy"
+	"github.com/uprung/uprung/internal/testserver"
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +34,9 @@ func TestEverySuite(t *testing.T) {
 				Duration: 100 * time.Microsecond,
 				Out:      &out,
 			})
+			if errors.Is(report.Err, testserver.ErrMissing) && os.Getenv(testserver.RequireEnv) != "1" {
+				t.Skip(report.Err)
+			}
 			if report.Err != nil {
 				t.Errorf("Run: %v", report.Err)
 			}

@@ -44,7 +44,7 @@ func (r *Round) Loop(do func(worker, from, n int) (met int)) (Figures, error) {
 	workers := make([]worker, r.Procs)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, start := cpuTime(), time.Now()
+	cpu, start := CPUTime(), time.Now()
 	work := func(i int) {
 		w, from := &workers[i], r.Number*roundStride
 		for {
@@ -64,7 +64,7 @@ func (r *Round) Loop(do func(worker, from, n int) (met int)) (Figures, error) {
 		}
 		wg.Wait()
 	}
-	elapsed, cpu := time.Since(start), cpuTime()-cpu
+	elapsed, cpu := time.Since(start), CPUTime()-cpu
 	runtime.ReadMemStats(&after)
 
 	var ops, met int
@@ -84,9 +84,9 @@ func (r *Round) Loop(do func(worker, from, n int) (met int)) (Figures, error) {
 	}, nil
 }
 
-// cpuTime returns the CPU time that the process has used, in user and kernel
+// CPUTime returns the CPU time that the process has used, in user and kernel
 // mode.
-func cpuTime() time.Duration {
+func CPUTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
 		panic(err) // cannot fail with these arguments

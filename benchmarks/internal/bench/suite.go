@@ -152,12 +152,13 @@ var Metrics = []Metric{
 	{"of_belady", "ratio"},
 	{"above_inline", "ratio"},
 	{"requests_per_s", "requests/s"},
+	{"ops_per_s", "ops/s"},
 }
 
 // higherIsBetter reports of a metric whether it is.
 func higherIsBetter(metric string) bool {
 	switch metric {
-	case "requests_per_s", "hit_ratio", "of_belady", "above_inline", "goodput_ratio":
+	case "requests_per_s", "ops_per_s", "hit_ratio", "of_belady", "above_inline", "goodput_ratio":
 		return true
 	}
 	return false
