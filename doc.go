@@ -25,23 +25,22 @@
 //
 // # The ladder
 //
-// Each tier of growth has its techniques. Those without a package yet are on the
-// way; none is claimed before it works.
+// Each tier of growth has its techniques. None is claimed before it works.
 //
 //	users      technique                            package
 //	0-1K       load balancing                       lb
-//	           caching                              (to come: cache)
-//	           database access                      shard (to come: replicate)
+//	           caching                              cache, cache/httpcache
+//	           database access                      replicate, shard
 //	1K-10K     horizontal scaling, discovery        lb
 //	           sharding, partitioning               shard
-//	           replication                          (to come: replicate)
+//	           replication                          replicate
 //	           metrics                              Metric, Source; prom
 //	10K-100K   rate limiting, overload              ratelimit
 //	           identifying who asks                 key
 //	           consistent hashing                   shard
 //	           health checks, autoscaling           health, lb
 //	           content delivery                     cache/httpcache
-//	100K-1M    locality, many regions               lb (to come: replicate)
+//	100K-1M    locality, many regions               lb, replicate
 //	           between services                     retry, deadline, breaker; client: all in one
 //	           fault injection                      chaos
 //	1M-1B      live settings, gradual roll-out      Mode
