@@ -9,9 +9,10 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// Request and Response are the messages of a [Service].
 type (
-	Request  = grpc_health_v1.HealthCheckRequest
+	// Request is what methods of a [Service] are asked.
+	Request = grpc_health_v1.HealthCheckRequest
+	// Response is what they answer.
 	Response = grpc_health_v1.HealthCheckResponse
 )
 
@@ -55,6 +56,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 }
 
 // unary is what protoc generates for a method.
+//
+//nolint:revive // the order is grpc's
 func (s *Service) unary(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 	in := new(Request)
 	if err := decode(in); err != nil {
