@@ -35,6 +35,7 @@
 //	the slowest answers to be faster              Options.HedgeAt: 0.95
 //	calls that are not HTTP                       Do
 //	gRPC                                          package grpcretry
+//	services that call services                   Middleware in each of them
 //	to see what would be repeated, first          Options.Mode: uprung.Shadow
 //
 // # Behavior
@@ -66,10 +67,13 @@
 //
 // Nested layers. From the second on, attempts carry the header Uprung-Attempt with
 // their number, and a Retrier passes on what has it without repeating it, behind any
-// number of proxies. What a service asks for in requests of its own is unmarked: there
-// the budgets bound the product, to 1.4 for three layers of three attempts at 20
-// requests a second, though not for the first few, as each layer has ten retries saved
-// up.
+// number of proxies. A service that makes requests of its own has [Middleware] around its
+// handler, or the interceptors of package grpcretry: then its requests on behalf of an
+// attempt are attempts too, and when it has given up, so do its callers. Requests are
+// repeated next to where they fail: three services of three attempts, the last of
+// which fails, send it 1.3 for each request at one a second and 1.11 at twenty, once the
+// retries that were saved up are spent, and 3 for a request that is alone. Without it, each
+// adds what its budget allows to what the others do: 27 for a request that is alone.
 //
 // A Retrier has one budget: use one for each service that is called. It starts no
 // goroutine but that of a hedge, which ends with its request.

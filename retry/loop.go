@@ -33,7 +33,8 @@ func (r *Retrier) Begin(key string) Loop {
 // Again decides whether an attempt that failed is repeated, takes that out of the
 // budget, and waits, for the time that the server has asked for at least; zero is none.
 // It returns false if it is not repeated: for want of attempts, budget or time, because
-// the mode does not enforce, or because ctx has ended.
+// the mode does not enforce, because the [Origin] of ctx is an attempt itself, or because
+// ctx has ended.
 func (l *Loop) Again(ctx context.Context, asked time.Duration) bool {
 	pause, ok := l.again(ctx, asked)
 	return ok && sleep(ctx, pause) == nil
@@ -69,6 +70,7 @@ func (l *Loop) again(ctx context.Context, asked time.Duration) (pause time.Durat
 	}
 	if !r.budget.take(r.now()) {
 		r.count.unbudgeted.Add(1)
+		l.spend(ctx)
 		return 0, false
 	}
 	if !l.enforces() {
@@ -101,8 +103,14 @@ func (l *Loop) move(ctx context.Context, untried bool) (pause time.Duration, ok 
 // pause returns the time before the next attempt, if there is one and there is time.
 func (l *Loop) pause(ctx context.Context, asked time.Duration) (pause time.Duration, ok bool) {
 	r := l.r
+	if OriginOf(ctx).Attempt() > 0 {
+		return 0, false // it is an attempt already
+	}
 	if l.attempt >= r.o.Attempts {
 		r.count.exhausted.Add(1)
+		if l.attempt > 1 {
+			l.spend(ctx)
+		}
 		return 0, false
 	}
 	pause = max(backoff(l.attempt, r.o.Backoff, r.o.MaxBackoff, r.random()), asked)
@@ -112,6 +120,14 @@ func (l *Loop) pause(ctx context.Context, asked time.Duration) (pause time.Durat
 		return 0, false
 	}
 	return pause, true
+}
+
+// spend tells who asked for it that trying again is of no use. A mode that does not enforce
+// tells nobody anything.
+func (l *Loop) spend(ctx context.Context) {
+	if l.r.Mode().Enforces(l.key) {
+		OriginOf(ctx).Spend()
+	}
 }
 
 // enforces reports whether what is decided is done, and counts if it is not.

@@ -93,7 +93,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 //
 // Mode [uprung.Percent] has no key here, and goes by the empty one.
 func Do[T any](ctx context.Context, r *Retrier, f func(ctx context.Context) (T, error)) (T, error) {
-	if r.Mode() == uprung.Off {
+	if r.Mode() == uprung.Off || OriginOf(ctx).Attempt() > 0 {
 		return f(ctx)
 	}
 	for loop := r.Begin(""); ; {

@@ -14,7 +14,8 @@ import (
 )
 
 // AttemptHeader is the header field that carries the number of an attempt, from the
-// second on. What has it is not repeated by a further [Retrier].
+// second on. What has it is not repeated by a further [Retrier]. In a response it is
+// [LastAttempt].
 const AttemptHeader = "Uprung-Attempt"
 
 const (
@@ -69,7 +70,13 @@ func (t *transport) CloseIdleConnections() {
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	r := t.retrier
 	_, nested := request.Header[AttemptHeader]
-	if nested || r.Mode() == uprung.Off || r.o.Skip != nil && r.o.Skip(request) {
+	if nested || r.o.Skip != nil && r.o.Skip(request) {
+		return t.base.RoundTrip(request)
+	}
+	if attempt := OriginOf(request.Context()).Attempt(); attempt > 0 {
+		return t.base.RoundTrip(numbered(request.Context(), request, attempt))
+	}
+	if r.Mode() == uprung.Off {
 		return t.base.RoundTrip(request)
 	}
 	loop := r.Begin(request.URL.Host)
@@ -113,6 +120,10 @@ func judge(ctx context.Context, resp *http.Response, err error) verdict {
 		}
 		switch uprung.ResponseOutcome(resp.StatusCode, resp.Header) {
 		case uprung.Failure, uprung.Overload:
+			if resp.Header.Get(AttemptHeader) == LastAttempt {
+				OriginOf(ctx).Spend()
+				return final
+			}
 			return failed
 		}
 		return final
@@ -231,12 +242,7 @@ func (c *call) copyFor(ctx context.Context, number int) (*http.Request, error) {
 	if number == 1 {
 		return c.request.WithContext(ctx), nil
 	}
-	request := c.request.WithContext(ctx)
-	request.Header = request.Header.Clone()
-	if request.Header == nil {
-		request.Header = http.Header{}
-	}
-	request.Header.Set(AttemptHeader, strconv.Itoa(number))
+	request := numbered(ctx, c.request, number)
 	if request.Body != nil && request.Body != http.NoBody {
 		body, err := request.GetBody()
 		if err != nil {
@@ -245,6 +251,17 @@ func (c *call) copyFor(ctx context.Context, number int) (*http.Request, error) {
 		request.Body = body
 	}
 	return request, nil
+}
+
+// numbered returns a copy of a request that says which attempt it is.
+func numbered(ctx context.Context, request *http.Request, number int) *http.Request {
+	request = request.WithContext(ctx)
+	request.Header = request.Header.Clone()
+	if request.Header == nil {
+		request.Header = http.Header{}
+	}
+	request.Header.Set(AttemptHeader, strconv.Itoa(number))
+	return request
 }
 
 // try sends the request under a context that ends with the attempt, and earlier if

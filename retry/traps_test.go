@@ -201,8 +201,12 @@ func TestTrap19RetriesGoElsewhereFirst(t *testing.T) {
 
 // service is a handler that serves by a call of its own through a retrier, and passes
 // on whether that went well.
-func service(rt http.RoundTripper) roundTripper {
-	return serving(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+func service(rt http.RoundTripper) roundTripper { return serving(asking(rt)) }
+
+// asking is a handler that asks a backend, by a request of its own, and answers what it is
+// answered.
+func asking(rt http.RoundTripper) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		r, err := http.NewRequestWithContext(in.Context(), http.MethodGet, "http://below/", nil)
 		if err != nil {
 			panic(err)
@@ -212,7 +216,7 @@ func service(rt http.RoundTripper) roundTripper {
 			status = http.StatusBadGateway
 		}
 		w.WriteHeader(status)
-	}))
+	})
 }
 
 // serving is a round tripper to a handler.

@@ -35,7 +35,16 @@
 // a connection is ready (WaitForReady) wait in each attempt.
 //
 // From the second on, attempts carry the metadata uprung-attempt with their number. A
-// call that has it is passed on as it is, so that layers do not multiply.
+// call that has it is passed on as it is, so that layers do not multiply. A service that
+// makes calls or requests of its own has the interceptors for servers: then those that it
+// makes on behalf of an attempt are marked as well, and once it has given up, a trailer
+// tells its callers to do so too. [retry.Middleware] is the same for HTTP, and they
+// understand one another.
+//
+//	server := grpc.NewServer(
+//		grpc.ChainUnaryInterceptor(grpcretry.UnaryServerInterceptor()),
+//		grpc.ChainStreamInterceptor(grpcretry.StreamServerInterceptor()),
+//	)
 //
 // # References
 //

@@ -3,6 +3,7 @@ package grpcretry
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 	"github.com/uprung/uprung/retry"
 )
 
-// attemptKey is the key of the metadata that carry the number of an attempt.
+// attemptKey is the key of the metadata that carry the number of an attempt, and of the
+// trailer that says that there are no more.
 const attemptKey = "uprung-attempt"
 
 // UnaryClientInterceptor returns an interceptor that repeats unary calls of idempotent
@@ -25,7 +27,8 @@ const attemptKey = "uprung-attempt"
 func UnaryClientInterceptor(r *retry.Retrier, idempotent func(fullMethod string) bool) grpc.UnaryClientInterceptor {
 	must(r)
 	return func(ctx context.Context, method string, request, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, options ...grpc.CallOption) error {
-		if r.Mode() == uprung.Off || nested(ctx) {
+		ctx, nested := attemptOf(ctx)
+		if nested || r.Mode() == uprung.Off {
 			return invoker(ctx, method, request, reply, cc, options...)
 		}
 		ctx = withAttempt(ctx)
@@ -40,6 +43,9 @@ func UnaryClientInterceptor(r *retry.Retrier, idempotent func(fullMethod string)
 			cancel()
 			switch {
 			case outcome != uprung.Failure && outcome != uprung.Overload, ctx.Err() != nil:
+				return err
+			case slices.Contains(trailer.Get(attemptKey), retry.LastAttempt):
+				retry.OriginOf(ctx).Spend()
 				return err
 			case idempotent == nil || !idempotent(method):
 				loop.Stop()
@@ -61,7 +67,8 @@ func UnaryClientInterceptor(r *retry.Retrier, idempotent func(fullMethod string)
 func StreamClientInterceptor(r *retry.Retrier) grpc.StreamClientInterceptor {
 	must(r)
 	return func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
-		if r.Mode() == uprung.Off || nested(ctx) {
+		ctx, nested := attemptOf(ctx)
+		if nested || r.Mode() == uprung.Off {
 			return streamer(ctx, desc, cc, method, options...)
 		}
 		ctx = withAttempt(ctx)
@@ -86,10 +93,16 @@ func must(r *retry.Retrier) {
 	}
 }
 
-// nested reports whether a call is an attempt of somebody else's.
-func nested(ctx context.Context) bool {
-	md, ok := metadata.FromOutgoingContext(ctx)
-	return ok && len(md.Get(attemptKey)) > 0
+// attemptOf reports whether a call is an attempt of somebody else's, of whoever made it or
+// of whoever it is made for, and returns the context in which it says so.
+func attemptOf(ctx context.Context) (context.Context, bool) {
+	if md, ok := metadata.FromOutgoingContext(ctx); ok && len(md.Get(attemptKey)) > 0 {
+		return ctx, true
+	}
+	if attempt := retry.OriginOf(ctx).Attempt(); attempt > 0 {
+		return numbered(ctx, attempt), true
+	}
+	return ctx, false
 }
 
 // withAttempt returns a context in which a balancer notes what was tried.
