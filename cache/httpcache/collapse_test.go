@@ -172,7 +172,8 @@ func TestStalledFetchWedgesNobody(t *testing.T) {
 		if len(s.cache.flights.all) != 0 {
 			t.Error("a fetch is still under its key")
 		}
-		script("GET / => hit 200 abc").run(t, s)
+		// It is as old as its own fetch, which began when the wait had ended.
+		script("GET / => hit 200 abc | Age: 18").run(t, s)
 	})
 }
 
@@ -350,6 +351,33 @@ func TestSlowReaderOfALargeBodyHoldsNobody(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+// Of a body that is too large to be stored, only what somebody has not read yet is kept.
+func TestLogOfALargeBodyIsShort(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	f := &flight{limit: limit, wake: make(chan struct{}), whole: true}
+	r := f.reader(true)
+	piece, read := make([]byte, 1000), 0
+	for sent := 0; sent < 3*limit; sent += len(piece) {
+		if err := f.write(t.Context(), piece); err != nil {
+			t.Fatal(err)
+		}
+		for read < sent+len(piece) {
+			p, err := r.next(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read += len(p)
+		}
+		if kept := len(f.chunks) * chunkSize; kept > limit+chunkSize || sent > 2*limit && kept > 2*chunkSize {
+			t.Fatalf("after %d bytes %d are kept", sent, kept)
+		}
+	}
+	if f.whole || f.base == 0 {
+		t.Error("nothing was given up")
+	}
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

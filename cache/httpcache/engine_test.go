@@ -403,3 +403,33 @@ func TestPurgedFillIsNotStored(t *testing.T) { // trap 29
 		t.Errorf("of what is gone put says %d", got)
 	}
 }
+
+func TestLongTagsAreIgnored(t *testing.T) { // trap 25
+	t.Parallel()
+	fits, long := strings.Repeat("x", maxTagLength), strings.Repeat("x", maxTagLength+1)
+	tags, ignored := tagsOf(http.Header{"Surrogate-Key": {long + " " + fits}}, []string{"Surrogate-Key"}, 64)
+	if len(tags) != 1 || tags[0] != fits || ignored != 1 {
+		t.Errorf("%d tags, %d ignored", len(tags), ignored)
+	}
+}
+
+// What is kept of a body has no room to spare, and a small one is a single write.
+func TestBodiesAreKeptCompact(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, 600, 4096, singleChunk, singleChunk + 1, 1 << 20} {
+		f := &flight{limit: 8 << 20, wake: make(chan struct{}), whole: true}
+		for left := size; left > 0; left -= 600 {
+			if err := f.write(t.Context(), make([]byte, min(left, 600))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := compacted(f.chunks, f.end)
+		room := 0
+		for _, chunk := range b.chunks {
+			room += cap(chunk) - len(chunk)
+		}
+		if b.length != int64(size) || room > size/8 || size <= singleChunk && len(b.chunks) > 1 {
+			t.Errorf("%d bytes are kept in %d parts with room for %d", size, len(b.chunks), room)
+		}
+	}
+}

@@ -100,8 +100,9 @@ func newProxy(to *url.URL, o *httpcache.Options) (http.Handler, error) {
 			r.Out.Host = r.In.Host
 			r.SetXForwarded()
 		},
-		Transport:    cache.Transport(base),
-		ErrorHandler: unreachable,
+		Transport:     cache.Transport(base),
+		FlushInterval: -1, // what has come is passed on, also if no more comes
+		ErrorHandler:  unreachable,
 	}, nil
 }
 
