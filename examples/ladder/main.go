@@ -45,6 +45,7 @@ import (
 func rungs() []*ladder.Rung {
 	return []*ladder.Rung{
 		limit(),
+		fleet(""),
 		overload(),
 		outage(),
 		balance(),
@@ -120,6 +121,7 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 	flags.StringVar(&c.http, "http", "", "serve a page that shows it live, at this `address` of the loopback interface")
 	flags.BoolVar(&c.check, "check", false, "fail if a rung breaks a promise")
 	flags.BoolVar(&c.explain, "explain", false, "print the chain of each rung, and measure nothing")
+	redis := flags.String("redis", "", "put the Redis or Valkey at this `address` under what can use it: rung fleet")
 	names := flags.String("rungs", known(all), "`names` of the rungs to climb, with commas")
 	err := flags.Parse(args)
 	switch {
@@ -130,6 +132,14 @@ func parse(args []string, all []*ladder.Rung, stdout io.Writer) (*command, error
 		return nil, fmt.Errorf("ladder: %w", err)
 	case flags.NArg() > 0:
 		return nil, fmt.Errorf("ladder: argument is %q, want flags only", flags.Arg(0))
+	}
+	if *redis != "" {
+		all = slices.Clone(all)
+		for i, r := range all {
+			if r.Name == fleet("").Name {
+				all[i] = fleet(*redis)
+			}
+		}
 	}
 	if c.Rungs, err = choose(*names, all); err != nil {
 		return nil, err
