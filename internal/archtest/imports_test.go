@@ -62,6 +62,7 @@ const (
 	lru       = "github.com/hashicorp/golang-lru/v2"
 	gobreaker = "github.com/sony/gobreaker/v2"
 	client    = "github.com/prometheus/client_golang"
+	compress  = "github.com/klauspost/compress"
 )
 
 // house is the picture: every package of the module outside internal and
@@ -85,6 +86,8 @@ var house = map[string]room{
 	"lb":              {floor: 2},
 	"replicate":       {floor: 2, foreign: []string{xxhash}},
 	"cache/httpcache": {floor: 2},
+	// A codec that compresses comes with the store for which that is worth it.
+	"cache/rediscache": {floor: 2, foreign: []string{goredis, compress}},
 
 	"client": {floor: 3},
 	"prom":   {floor: 3, foreign: []string{client}},
