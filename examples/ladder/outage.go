@@ -197,10 +197,6 @@ func (h *caller) ask(r *http.Request) bool {
 func (h *caller) Figures() map[string]float64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i, s := range h.slots {
-		print(i, ":", s.arrived, "/", s.served, " ")
-	}
-	println()
 	from := int(outageEnds / scaled(outageSlot))
 	for i := from; i+outageLasting <= len(h.slots); i++ {
 		var sum outcomes
