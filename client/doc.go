@@ -9,7 +9,11 @@
 //
 // # The shortest path
 //
-//	transport, err := client.NewTransport(lb.DNS("orders.internal:8080"), nil)
+//	addresses, err := lb.NewDNS("orders.internal:8080", nil)
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	transport, err := client.NewTransport(addresses, nil)
 //	if err != nil {
 //		log.Fatal(err)
 //	}
