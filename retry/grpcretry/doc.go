@@ -15,8 +15,8 @@
 //	}
 //	reads := func(method string) bool { return strings.HasPrefix(method, "/shop.Catalog/Get") }
 //	conn, err := grpc.NewClient(target,
-//		grpc.WithUnaryInterceptor(grpcretry.UnaryClientInterceptor(retrier, reads)),
-//		grpc.WithStreamInterceptor(grpcretry.StreamClientInterceptor(retrier)),
+//		grpc.WithChainUnaryInterceptor(grpcretry.UnaryClientInterceptor(retrier, reads)),
+//		grpc.WithChainStreamInterceptor(grpcretry.StreamClientInterceptor(retrier)),
 //		...
 //	)
 //
