@@ -34,6 +34,8 @@ const (
 	KindRetry Kind = "retry"
 	// KindBreaker stops trying for a while.
 	KindBreaker Kind = "breaker"
+	// KindThrottle sends a service less while it says that it is overloaded.
+	KindThrottle Kind = "throttle"
 	// KindBalance chooses one of several endpoints for each request.
 	KindBalance Kind = "balance"
 	// KindAttemptTimeout bounds one attempt.

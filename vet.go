@@ -82,8 +82,11 @@ func (r Report) end() string {
 //	principal-limit-inside-authn  authentication, a limit by principal
 //	compression-outside-cache     compression, a cache that does not keep encodings apart
 //	shared-cache-inside-authz     authorization, a cache that all share
+//	cache-outside-concurrency     a cache, a limit of requests in progress
+//	cache-outside-throttle        a cache, a throttle
 //	deadline-outside-retry        the deadline of the whole, retries
 //	retry-outside-breaker         retries, a breaker
+//	retry-outside-throttle        retries, a throttle
 //	retry-outside-attempt-timeout retries, the timeout of an attempt
 //	retry-outside-balance         retries, a choice of endpoints
 //	one-retry                     no two retry layers
@@ -188,6 +191,21 @@ var rules = []rule{
 		},
 	},
 	{
+		// The first to be refused would be those that cost nothing, when the origin is slow.
+		name:   "cache-outside-concurrency",
+		reason: "what the cache could answer is refused while misses take all places, and an adaptive limit learns from hits how fast misses are; put the cache outside",
+		broken: func(outer, inner Layer) bool {
+			return outer.Kind == KindConcurrency && inner.Kind == KindCache
+		},
+	},
+	{
+		name:   "cache-outside-throttle",
+		reason: "hits count as what an overloaded service has accepted, and are refused with what it has not; put the cache outside",
+		broken: func(outer, inner Layer) bool {
+			return outer.Kind == KindThrottle && inner.Kind == KindCache
+		},
+	},
+	{
 		name:   "deadline-outside-retry",
 		reason: "each attempt gets the deadline of the whole, and the whole has none; put the deadline outside",
 		broken: func(outer, inner Layer) bool {
@@ -200,6 +218,14 @@ var rules = []rule{
 		reason: "the breaker sees only what is left after all attempts, and cannot stop them; retry outside",
 		broken: func(outer, inner Layer) bool {
 			return outer.Kind == KindBreaker && inner.Kind == KindRetry
+		},
+	},
+	{
+		// Site Reliability Engineering, chapter 21: each request counts, attempts included.
+		name:   "retry-outside-throttle",
+		reason: "the throttle sees one request where an overloaded service sees all attempts, and a refusal only if the last is one; retry outside",
+		broken: func(outer, inner Layer) bool {
+			return outer.Kind == KindThrottle && inner.Kind == KindRetry
 		},
 	},
 	{

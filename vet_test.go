@@ -59,8 +59,11 @@ func TestVetRules(t *testing.T) {
 		{"principal-limit-inside-authn", principalLimit, authn},
 		{"compression-outside-cache", layer(uprung.KindCache), layer(uprung.KindCompress)},
 		{"shared-cache-inside-authz", sharedCache, layer(uprung.KindAuthz)},
+		{"cache-outside-concurrency", layer(uprung.KindConcurrency), layer(uprung.KindCache)},
+		{"cache-outside-throttle", layer(uprung.KindThrottle), layer(uprung.KindCache)},
 		{"deadline-outside-retry", layer(uprung.KindRetry), layer(uprung.KindDeadline)},
 		{"retry-outside-breaker", layer(uprung.KindBreaker), layer(uprung.KindRetry)},
+		{"retry-outside-throttle", layer(uprung.KindThrottle), layer(uprung.KindRetry)},
 		{"retry-outside-attempt-timeout", layer(uprung.KindAttemptTimeout), layer(uprung.KindRetry)},
 		{"retry-outside-balance", layer(uprung.KindBalance), layer(uprung.KindRetry)},
 		{"chaos-innermost", layer(uprung.KindChaos), layer(uprung.KindBreaker)},
@@ -96,6 +99,12 @@ func TestVetKnowsOnlyWhatIsDeclared(t *testing.T) {
 		{layer(uprung.KindObserve), layer(uprung.KindRecovery), layer(uprung.KindObserve), layer("mine")},
 		{layer(uprung.KindBreaker), layer(uprung.KindChaos), layer(uprung.KindChaos)},
 		{layer(uprung.KindObserve), layer(uprung.KindRetry), layer(uprung.KindObserve)},
+		// Either order of these has its use: what is compressed takes its time within a place
+		// or without, and a place is for an attempt or for all of them with their pauses.
+		{layer(uprung.KindConcurrency), layer(uprung.KindCompress), layer(uprung.KindConcurrency)},
+		{layer(uprung.KindConcurrency), layer(uprung.KindRateLimit), layer(uprung.KindConcurrency)},
+		{layer(uprung.KindConcurrency), layer(uprung.KindRetry), layer(uprung.KindConcurrency)},
+		{layer(uprung.KindConcurrency), layer(uprung.KindThrottle), layer(uprung.KindConcurrency)},
 	} {
 		if err := uprung.Vet(handlers(chain...)).Err(); err != nil {
 			t.Errorf("%v: %v", chain, err)

@@ -222,7 +222,7 @@ func TestLayers(t *testing.T) {
 	throttle, _ := NewThrottle(nil)
 	rt := b.Transport(group.Transport(throttle.Transport(nil)))
 	layers := uprung.TransportLayers(rt)
-	if len(layers) != 3 || layers[0].String() != `breaker "orders"` || layers[1].Kind != uprung.KindBreaker || layers[2].Kind != KindThrottle {
+	if len(layers) != 3 || layers[0].String() != `breaker "orders"` || layers[1].Kind != uprung.KindBreaker || layers[2].Kind != uprung.KindThrottle {
 		t.Fatalf("layers are %v", layers)
 	}
 	settings := map[string]uprung.Setting{}

@@ -19,9 +19,6 @@ import (
 // ErrThrottled is the reason of a refusal by a [Throttle].
 var ErrThrottled = errors.New("breaker: throttled")
 
-// KindThrottle is the kind of the layers and rejections of a [Throttle].
-const KindThrottle uprung.Kind = "throttle"
-
 // ThrottleOptions are the settings of a [Throttle]. The zero value of each field is its
 // default.
 type ThrottleOptions struct {
@@ -114,7 +111,7 @@ func NewThrottle(o *ThrottleOptions) (*Throttle, error) {
 	t.period = newPeriod(t.o.Window)
 	t.trouble.Store(never)
 	t.mode.Store(int32(t.o.Mode))
-	t.refusal = &uprung.Rejection{Kind: KindThrottle, Name: t.o.Name, Reason: ErrThrottled, RetryAfter: t.o.Window}
+	t.refusal = &uprung.Rejection{Kind: uprung.KindThrottle, Name: t.o.Name, Reason: ErrThrottled, RetryAfter: t.o.Window}
 	t.settings = []uprung.Setting{
 		{Name: "Mode", Value: t.o.Mode.String(), Default: t.o.Mode == uprung.Enforce},
 		{Name: "K", Value: fmt.Sprint(t.o.K), Default: o.K == 0},
@@ -320,5 +317,5 @@ func (t *Throttle) Layer() uprung.Layer {
 	settings := slices.Clone(t.settings)
 	mode := t.Mode()
 	settings[0] = uprung.Setting{Name: "Mode", Value: mode.String(), Default: mode == uprung.Enforce}
-	return uprung.Layer{Kind: KindThrottle, Name: t.o.Name, Settings: settings}
+	return uprung.Layer{Kind: uprung.KindThrottle, Name: t.o.Name, Settings: settings}
 }

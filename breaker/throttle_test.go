@@ -133,7 +133,7 @@ func TestThrottleTransport(t *testing.T) {
 	for range 1000 {
 		if err := send(rt, newRequest(t)); err != nil {
 			refused++
-			if r, ok := errors.AsType[*uprung.Rejection](err); !ok || !errors.Is(err, ErrThrottled) || r.Kind != KindThrottle || r.RetryAfter != time.Hour {
+			if r, ok := errors.AsType[*uprung.Rejection](err); !ok || !errors.Is(err, ErrThrottled) || r.Kind != uprung.KindThrottle || r.RetryAfter != time.Hour {
 				t.Fatalf("error is %v, want a rejection", err)
 			}
 		}
