@@ -75,7 +75,8 @@ type Options struct {
 	Patience time.Duration
 
 	// Classify says what an error means that a function returns which [Do] calls. It is
-	// not asked about nil and about refusals. Nil means [uprung.ErrorOutcome].
+	// not asked about nil and about refusals. Nil means [uprung.ErrorOutcome], with the
+	// context of the call, how long it took, and Patience.
 	Classify func(error) uprung.Outcome
 
 	// Key says for whom a Mode of [uprung.Percent] enforces, and has no other use. Nil
