@@ -5,16 +5,13 @@ package cache
 // wins by far has the shard. Such miniatures predict well: Waldspurger, Saemundsson, Ahmad and
 // Park, Cache Modeling and Optimization using Miniature Simulations, USENIX ATC 2017.
 type duel[K comparable, V any] struct {
-	players [2]room[uint64, struct{}]
+	players [2]room[uint64, struct{}] // S3-FIFO, and W-TinyLFU, the challenger
 	hits    [2]int
 	samples int
 	period  int
 	score   float64 // how much better the challenger is than S3-FIFO, of late
 	active  int     // whose the shard is
 }
-
-// The players, in the order of the default.
-var duelists = [2]Policy{S3FIFO, TinyLFU}
 
 const (
 	// One in sampled keys is played for.
@@ -38,9 +35,8 @@ func newDuel[K comparable, V any](most int) *duel[K, V] {
 		return nil
 	}
 	d := &duel[K, V]{period: playsPerEntry * most / sampled}
-	for i := range d.players {
-		d.players[i].init(duelists[i], most/sampled, 0)
-	}
+	d.players[0].init(newFIFO[uint64, struct{}], most/sampled, 0)
+	d.players[1].init(newTinyLFU[uint64, struct{}], most/sampled, 0)
 	return d
 }
 
@@ -78,9 +74,9 @@ func (d *duel[K, V]) play(hash uint64) (change bool) {
 
 // change gives a room to another policy, which gets all nodes, those that the old one would
 // drop first before the others.
-func (r *room[K, V]) change(to Policy) {
+func (r *room[K, V]) change(to func(most int) policy[K, V]) {
 	old := r.policy
-	r.kind, r.policy = to, newPolicy[K, V](to, r.most)
+	r.make, r.policy = to, to(r.most)
 	for range r.index.len {
 		n := old.evict(0)
 		n.freq.Store(0)

@@ -81,12 +81,12 @@ func build[K comparable, V any](capacity int, o Options[K, V]) *Cache[K, V] {
 	for i := range c.shards {
 		s := &c.shards[i]
 		share := func(total int64) int64 { return (total + int64(i)) / int64(shards) } // the shares add up to the total
-		s.values.init(o.Policy, int(share(int64(capacity))), share(o.MaxBytes))
+		s.values.init(maker[K, V](o.Policy), int(share(int64(capacity))), share(o.MaxBytes))
 		s.locked.Store(o.Policy == TinyLFU || o.Policy == LRU)
 		if o.Policy == Adaptive {
 			s.duel = newDuel[K, V](s.values.most)
 		}
-		s.absent.init(LRU, max(1, int(share(int64(o.NegativeCapacity)))), 0)
+		s.absent.init(newLRU[K, V], max(1, int(share(int64(o.NegativeCapacity)))), 0)
 		s.random = mix(seed + uint64(i))
 	}
 	if o.Store != nil {

@@ -21,7 +21,7 @@ const (
 	mostLooks = 4096
 )
 
-func newFIFO[K comparable, V any](most int) *fifo[K, V] {
+func newFIFO[K comparable, V any](most int) policy[K, V] {
 	p := &fifo[K, V]{}
 	p.ghost.most = max(1, most-most/smallShare)
 	return p

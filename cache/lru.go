@@ -8,7 +8,7 @@ type lru[K comparable, V any] struct {
 	order *simplelru.LRU[*node[K, V], struct{}]
 }
 
-func newLRU[K comparable, V any](most int) *lru[K, V] {
+func newLRU[K comparable, V any](most int) policy[K, V] {
 	order, err := simplelru.NewLRU[*node[K, V], struct{}](most+1, nil)
 	if err != nil {
 		panic(err) // only for a size below 1

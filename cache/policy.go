@@ -55,14 +55,14 @@ type policy[K comparable, V any] interface {
 	evict(now int64) *node[K, V]
 }
 
-// newPolicy returns a policy for at most so many nodes.
-func newPolicy[K comparable, V any](p Policy, most int) policy[K, V] {
+// maker returns what makes a policy for at most so many nodes.
+func maker[K comparable, V any](p Policy) func(most int) policy[K, V] {
 	switch p {
 	case TinyLFU:
-		return newTinyLFU[K, V](most)
+		return newTinyLFU[K, V]
 	case LRU:
-		return newLRU[K, V](most)
+		return newLRU[K, V]
 	default:
-		return newFIFO[K, V](most)
+		return newFIFO[K, V]
 	}
 }

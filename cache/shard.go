@@ -125,8 +125,8 @@ func (s *shard[K, V]) sampled(hash uint64) bool {
 // play is told of a sampled key that was asked for. It is called under mu.
 func (s *shard[K, V]) play(hash uint64) {
 	if s.duel.play(hash) {
-		to := duelists[s.duel.active]
-		s.values.change(to)
+		to := []Policy{S3FIFO, TinyLFU}[s.duel.active]
+		s.values.change(maker[K, V](to))
 		s.locked.Store(to == TinyLFU)
 	}
 }
@@ -151,7 +151,7 @@ func (s *shard[K, V]) clear() {
 type room[K comparable, V any] struct {
 	index      index[K, V]
 	policy     policy[K, V]
-	kind       Policy
+	make       func(most int) policy[K, V]
 	most       int
 	mostWeight int64
 	weight     int64
@@ -163,8 +163,8 @@ type room[K comparable, V any] struct {
 	refused uint64 // heavier than the bound
 }
 
-func (r *room[K, V]) init(kind Policy, most int, mostWeight int64) {
-	r.kind, r.most, r.mostWeight = kind, most, mostWeight
+func (r *room[K, V]) init(make func(most int) policy[K, V], most int, mostWeight int64) {
+	r.make, r.most, r.mostWeight = make, most, mostWeight
 	if mostWeight == 0 {
 		r.mostWeight = math.MaxInt64
 	}
@@ -173,7 +173,7 @@ func (r *room[K, V]) init(kind Policy, most int, mostWeight int64) {
 
 func (r *room[K, V]) clear() {
 	r.weight = 0
-	r.policy = newPolicy[K, V](r.kind, r.most)
+	r.policy = r.make(r.most)
 	r.index.reset(r.most)
 }
 

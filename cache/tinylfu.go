@@ -38,7 +38,7 @@ const (
 	randomPrime = 0x9e3779b97f4a7c15
 )
 
-func newTinyLFU[K comparable, V any](most int) *tinyLFU[K, V] {
+func newTinyLFU[K comparable, V any](most int) policy[K, V] {
 	return &tinyLFU[K, V]{
 		most: most, share: firstWindow, step: -firstStep, random: randomPrime,
 		sketch: newSketch(most),

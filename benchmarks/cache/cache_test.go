@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 // TestBeladyIsTheBest compares it with trying everything, on short traces.
@@ -69,21 +70,29 @@ func TestPlayersCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		hits := 0
-		for round := range 200 {
+		count := func() {
 			for key := range uint32(100) {
-				if request(key) && round > 0 {
+				if request(key) {
 					hits++
 				}
 			}
 		}
-		end()
-		want := 199 * 100
+		count()
+		hits = 0
 		switch p.name {
-		case "theine", "ristretto": // they set by and by, and the latter not always
-			want = 1
+		case "theine", "ristretto": // they set by and by, and the latter drops some
+			for deadline := time.Now().Add(5 * time.Second); hits == 0 && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond)
+				count()
+			}
+			if hits == 0 {
+				t.Errorf("%s: of what fits nothing is a hit after 5s", p.name)
+			}
+		default:
+			if count(); hits != 100 {
+				t.Errorf("%s: of 100 requests for what fits %d were hits", p.name, hits)
+			}
 		}
-		if hits < want {
-			t.Errorf("%s: of %d requests for what fits %d were hits, want %d", p.name, 199*100, hits, want)
-		}
+		end()
 	}
 }
