@@ -68,7 +68,7 @@ func New(o Options) (*Client, error) {
 	c.option.DisableRetry = true
 	c.option.Dialer.Timeout = cmp.Or(o.Redis.Dialer.Timeout, connectTimeout)
 	c.option.ConnWriteTimeout = cmp.Or(o.Redis.ConnWriteTimeout, time.Second)
-	if o.Redis.DialCtxFn == nil && o.Redis.DialFn == nil { //nolint:staticcheck // deprecated, and whoever sets it wants it
+	if o.Redis.DialCtxFn == nil && o.Redis.DialFn == nil {
 		c.option.DialCtxFn = dial
 	}
 	if dial := c.option.DialCtxFn; dial != nil {

@@ -60,7 +60,7 @@ type Gate struct {
 	flying   atomic.Int64
 	windows  windows
 
-	ctx    context.Context // ends with Close
+	ctx    context.Context //nolint:containedctx // of what outlives calls; ends with Close
 	cancel context.CancelFunc
 	mu     sync.Mutex
 	closed bool           // guarded by mu

@@ -87,7 +87,7 @@ type check struct {
 
 // probe is a check that is being made.
 type probe struct {
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // a probe is one call of Check or Run
 	factory  Factory
 	name     string
 	failures []Failure

@@ -56,7 +56,8 @@
 // on nobody waits, and Down says what is decided. By default each process
 // then has a bucket of its own, of the limit divided by Replicas, which has been charged for
 // what it was granted before. Every 0.1 to 0.5 s a probe finds out whether Redis is back, and
-// nobody waits for that either. At both changes a key may be granted up to one more burst
+// nobody waits for that either. The same is done with what comes when 2048 decisions of the
+// process have no answer yet. At both changes a key may be granted up to one more burst
 // than the bound says. In a cluster each sixteenth of the slots fails and returns alone.
 //
 // What is lost. Redis without persistence forgets all when it restarts, and every key has

@@ -289,7 +289,7 @@ func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
 }
 
 func (l *Limiter) giveBack(ctx context.Context, key string, units, depth int64) error {
-	_, err := l.run(ctx, key, opBack, number(units), number(depth))
+	err := l.run(ctx, key, opBack, number(units), number(depth))
 	l.near.Load().forget(key)
 	return err
 }
@@ -300,15 +300,15 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 	if l.local != nil {
 		l.local.Reset(key)
 	}
-	_, err := l.run(ctx, key, opReset)
+	err := l.run(ctx, key, opReset)
 	l.near.Load().forget(key)
 	return err
 }
 
-// run calls the script for one key.
-func (l *Limiter) run(ctx context.Context, key string, args ...string) ([]int64, error) {
-	reply, err := l.store.run(ctx, l.store.timeout, []string{redisKey(l.store.prefix, key, l.o.Name)}, args)
-	return reply, l.unavailable(ctx, err)
+// run calls the script for one key, for what it does.
+func (l *Limiter) run(ctx context.Context, key string, args ...string) error {
+	_, err := l.store.run(ctx, l.store.timeout, []string{redisKey(l.store.prefix, key, l.o.Name)}, args)
+	return l.unavailable(ctx, err)
 }
 
 // unavailable makes a rejection of an error of the store.

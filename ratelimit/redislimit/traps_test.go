@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/testserver"
 	"github.com/uprung/uprung/ratelimit"
 	"github.com/uprung/uprung/ratelimit/redislimit"
 )
@@ -308,6 +309,53 @@ func TestTrap27AReplicaCountsAsAway(t *testing.T) {
 		_, err := l.Take(t.Context(), "other", 0)
 		return err == nil && l.Stats().Away == away
 	})
+}
+
+// The buckets of one key are in one slot of a cluster, whatever the key is.
+func TestTrap26AGroupInACluster(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, patient, testserver.RedisCluster(t)[0].Addr())
+	both := uprung.Must(redislimit.All(
+		newLimiter(t, ratelimit.PerDay(5), s, redislimit.Options{Options: named("a")}),
+		newLimiter(t, ratelimit.PerDay(3), s, redislimit.Options{Options: named("b")}),
+	))
+	for i := range 30 {
+		for _, key := range []string{fmt.Sprint("k", i), fmt.Sprint("}", i), fmt.Sprint("{a", i)} {
+			if res, err := both.Take(t.Context(), key, 2); err != nil || !res.Allowed || res.Remaining != 1 {
+				t.Fatalf("Take(%q, 2) gives %+v, %v; want 1 of 3 left", key, res, err)
+			}
+		}
+	}
+}
+
+// A lease spares a busy key ninety-nine calls of a hundred, and what is left of it when it
+// is old is not used.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	server := redis(t)
+	s := newStore(t, patient, server.Addr())
+	l := newLimiter(t, ratelimit.PerSecond(10_000_000), s, redislimit.Options{Options: named("x"), Lease: 500, LeaseAge: time.Minute})
+	for range 50_000 {
+		take(t, l, "k", 1)
+	}
+	if stats := l.Stats(); stats.Asked > 500 || stats.Granted != 50_000 || stats.Leased < 49_000 {
+		t.Errorf("of 50000 decisions: %+v; want at most 500 calls", stats)
+	}
+	// It begins with one event, and one old is bought again.
+	slow := newLimiter(t, ratelimit.PerDay(1000), s, redislimit.Options{Options: named("slow"), Lease: 100, LeaseAge: time.Nanosecond})
+	for range 10 {
+		take(t, slow, "k", 1)
+	}
+	if stats := slow.Stats(); stats.Asked != 10 || stats.Leased != 0 {
+		t.Errorf("with leases that are old at once: %+v; want 10 calls", stats)
+	}
+	if res := take(t, slow, "k", 0); res.Remaining != 990 {
+		t.Errorf("%d are left of 1000, want 990: nothing is bought ahead for a key that is not busy", res.Remaining)
+	}
+	// What is more than a lease is asked for.
+	if res := take(t, slow, "k", 500); !res.Allowed || res.Remaining != 490 {
+		t.Errorf("500 of 990: %+v", res)
+	}
 }
 
 // A take has an effect each time: it is made once, and given up after the timeout.
