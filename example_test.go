@@ -4,15 +4,18 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/deadline"
 	"github.com/uprung/uprung/key"
 	"github.com/uprung/uprung/ratelimit"
+	"github.com/uprung/uprung/retry"
 )
 
 func Example() {
 	// A middleware of another library, made visible.
-	recovery := uprung.Named(uprung.Layer{Kind: "recovery", Name: "mine"}, func(next http.Handler) http.Handler {
+	recovery := uprung.Named(uprung.Layer{Kind: uprung.KindRecovery, Name: "mine"}, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() {
 				if recover() != nil {
@@ -37,6 +40,23 @@ func Example() {
 	// 200 hello
 	// recovery mine
 	// ratelimit default
+}
+
+// A chain that is built back to front, and one of which nothing can be seen.
+func ExampleVet() {
+	attempts := uprung.Must(retry.New(nil))
+	whole := uprung.Must(deadline.New(time.Second, nil))
+	report := uprung.VetTransport(attempts.Transport(whole.Transport(nil)))
+	for _, finding := range report.Findings {
+		fmt.Println(finding.Rule)
+	}
+
+	report = uprung.Vet(http.NewServeMux()) // a multiplexer does not say what it holds
+	fmt.Println(len(report.Layers), report.Err(), report.Below)
+	// Output:
+	// deadline-outside-retry
+	// reversed-chain
+	// 0 <nil> *http.ServeMux
 }
 
 func ExamplePercent() {

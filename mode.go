@@ -1,6 +1,7 @@
 package uprung
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -29,6 +30,9 @@ const (
 // basisPoints-1 is the enforced share in hundredths of a percent.
 const basisPoints = 10_000
 
+// noMode is what Percent returns for a share that there is not.
+const noMode Mode = math.MinInt32
+
 // Percent enforces for p percent of the keys, 0 to 100 in steps of 0.01, and
 // shadows the others. Which keys are enforced depends on the key alone: the same
 // ones in every process and after every restart, and those enforced at a low
@@ -37,7 +41,7 @@ const basisPoints = 10_000
 // gives a Mode that [Mode.Validate] refuses.
 func Percent(p float64) Mode {
 	if !(p >= 0 && p <= 100) {
-		return math.MinInt32
+		return noMode
 	}
 	switch share := Mode(math.Round(p * basisPoints / 100)); {
 	case p == 0:
@@ -45,7 +49,7 @@ func Percent(p float64) Mode {
 	case p == 100:
 		return Enforce
 	case share == 0 || share == basisPoints: // a step too small
-		return math.MinInt32
+		return noMode
 	default:
 		return share
 	}
@@ -54,6 +58,9 @@ func Percent(p float64) Mode {
 // Validate returns an error unless m is Enforce, Shadow, Off or a Percent from 0
 // to 100.
 func (m Mode) Validate() error {
+	if m == noMode {
+		return errors.New("uprung: mode is a Percent out of range, want one from 0 to 100 in steps of 0.01")
+	}
 	if m < Off || m >= basisPoints {
 		return fmt.Errorf("uprung: mode is %d, want Enforce, Shadow, Off or Percent from 0 to 100 in steps of 0.01", int32(m))
 	}

@@ -94,8 +94,8 @@ func TestModeTextRoundTrip(t *testing.T) {
 	}
 	for _, p := range []float64{-1, 100.5, 0.001, 99.999, math.NaN(), math.Inf(1)} {
 		m := uprung.Percent(p)
-		if m.Validate() == nil {
-			t.Errorf("Percent(%v) is valid", p)
+		if err := m.Validate(); err == nil || !strings.Contains(err.Error(), "Percent out of range, want one from 0 to 100") {
+			t.Errorf("Percent(%v): %v, want an error that says what Percent takes", p, err)
 		}
 		if m.Enforces("a") {
 			t.Errorf("Percent(%v) enforces", p)

@@ -34,11 +34,17 @@ func (f Finding) Error() string {
 	return fmt.Sprintf("%s: %v is outside %v: %s", f.Rule, f.Outer, f.Inner, f.Reason)
 }
 
-// Err returns nil if nothing was found, and else all findings as one error. In
-// a test:
+// Err returns nil if nothing was found, and else all findings as one error. Nothing
+// is found where nothing could be seen: a chain that begins with a multiplexer, or
+// with a middleware without [Named], has no layers and so no error. A test looks at
+// where knowledge ends as well, which should be the application:
 //
-//	if err := uprung.Vet(handler).Err(); err != nil {
+//	report := uprung.Vet(handler)
+//	if err := report.Err(); err != nil {
 //		t.Error(err)
+//	}
+//	if report.Below != "*http.ServeMux" || len(report.Layers) == 0 {
+//		t.Error(report)
 //	}
 func (r Report) Err() error {
 	var errs []error
