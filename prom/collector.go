@@ -26,7 +26,7 @@ func NewCollector(sources ...uprung.Source) (*Collector, error) {
 	seen := make(map[string]int)
 	for i, source := range sources {
 		if source == nil {
-			errs = append(errs, fmt.Errorf("prom: source %d is nil", i))
+			errs = append(errs, fmt.Errorf("prom: source %d is nil, want what has figures, such as a limiter or a cache", i))
 			continue
 		}
 		for m := range source.Metrics {
