@@ -87,9 +87,9 @@ func (p *probe) refusalStops() bool {
 		return true
 	}
 	if p.wrap != nil {
-		p.report("a refused request to stop at the wrapper", "a call of the base")
+		p.report("a refused request to stop at the wrapper; TransportOptions.Refusing has to refuse what Request has prepared, too", "a call of the base")
 	} else {
-		p.report("a refused request to stop at the middleware", "a call of the handler")
+		p.report("a refused request to stop at the middleware; Options.Refusing has to refuse what Options.Request has prepared, too", "a call of the handler")
 	}
 	return false
 }
