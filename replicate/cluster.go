@@ -14,6 +14,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/option"
+	"github.com/uprung/uprung/internal/sqlclass"
 	"github.com/uprung/uprung/lb/pick"
 )
 
@@ -88,6 +89,10 @@ const (
 	// has lost one.
 	busyBan = time.Second
 
+	// rememberedClasses is of how many statements the class is remembered. Programs have
+	// a few thousand; those that write values into the text have no end of them.
+	rememberedClasses = 4096
+
 	// primaryHaste is how much more often servers are probed while there is no primary.
 	primaryHaste = 10
 )
@@ -101,6 +106,12 @@ type Options struct {
 
 	// Dialect is the kind of the servers. Nil means PostgreSQL.
 	Dialect Dialect
+
+	// ReadFunctions are functions of your own, or of extensions, that have no effect: a
+	// SELECT that calls another that the server does not come with is not taken for a
+	// read. They are named as statements call them, "similarity" or "app.score"; case
+	// does not matter. A Dialect that is not of this package takes none.
+	ReadFunctions []string
 
 	// Level is what reads promise that have none by [WithLevel]. Zero means Session.
 	Level Level
@@ -227,7 +238,7 @@ type Cluster struct {
 	nodes   []*node
 	region  uint64 // the nodes that are near
 	slots   chan struct{}
-	classes classes
+	classes *sqlclass.Cache[Class]
 	mode    atomic.Int32
 
 	view       atomic.Pointer[view]
@@ -269,6 +280,15 @@ func New(nodes []Node, o *Options) (*Cluster, error) {
 	}
 	if c.dialect == nil {
 		c.dialect = PostgreSQL()
+	}
+	if len(o.ReadFunctions) > 0 {
+		if d, ok := c.dialect.(declarer); !ok {
+			bad("ReadFunctions are %d, want none: %T classifies by itself", len(o.ReadFunctions), c.dialect)
+		} else if dialect, err := d.declare(o.ReadFunctions); err != nil {
+			bad("ReadFunctions: %w", err)
+		} else {
+			c.dialect = dialect
+		}
 	}
 	if c.policy == nil {
 		c.policy, c.clocked = pick.PowerOfTwo{}, false
@@ -330,6 +350,10 @@ func New(nodes []Node, o *Options) (*Cluster, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	var err error
+	if c.classes, err = sqlclass.NewCache[Class](rememberedClasses); err != nil {
+		return nil, err
+	}
 	c.group = hash(c.name)
 	c.settings = c.describe(o)
 	c.state = newState(len(nodes))
@@ -353,6 +377,16 @@ func orDefault[T ~int | ~int64 | ~string](value, otherwise T) T {
 
 // now returns the instant, in nanoseconds since New, beginning with 1.
 func (c *Cluster) now() int64 { return int64(time.Since(c.base)) + 1 }
+
+// classOf returns the class of a statement, and asks the dialect if it must.
+func (c *Cluster) classOf(text string) Class {
+	class, ok := c.classes.Get(text)
+	if !ok {
+		class = c.dialect.Classify(text)
+		c.classes.Set(text, class)
+	}
+	return class
+}
 
 // tick returns an instant that may be old by the time between two probes.
 func (c *Cluster) tick() int64 {

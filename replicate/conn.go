@@ -26,6 +26,7 @@ type conn struct {
 	failed  bool   // the replica has failed
 	slot    bool   // it has a place of the reads that fall back to the primary
 	pinned  bool   // the connection to the primary has been changed by a statement
+	moved   bool   // an earlier connection to the primary was lost since this one was taken
 	tx      *tx
 
 	// open says that the rows of a statement that may write are being read, of whom it is.
@@ -51,6 +52,10 @@ type uncertainError struct{ cause error }
 
 func (e *uncertainError) Error() string        { return ErrUncertain.Error() + ": " + e.cause.Error() }
 func (e *uncertainError) Is(target error) bool { return target == ErrUncertain }
+
+// errForgotten is that of a statement that asks for what a lost connection remembered:
+// another connection would answer with what it remembers of somebody else.
+var errForgotten = errors.New("replicate: the connection that the statement asks about was lost")
 
 // uncertain returns the error of a statement that may write as database/sql may see it.
 func uncertain(err error) error {
@@ -96,7 +101,7 @@ func (c *conn) release() {
 		c.slot = false
 		c.cluster.unslot()
 	}
-	c.pinned = false
+	c.pinned, c.moved = false, false
 }
 
 func (c *conn) releaseReplica() {
@@ -160,8 +165,7 @@ func (c *conn) onPrimary(ctx context.Context, sure bool) (*physical, error) {
 		if !p.broken || c.pinned || c.tx != nil {
 			return p, nil
 		}
-		c.primary = nil
-		p.node.give(p)
+		c.leave()
 	}
 	p, err := c.cluster.toPrimary(ctx, sure)
 	if err != nil {
@@ -171,9 +175,16 @@ func (c *conn) onPrimary(ctx context.Context, sure bool) (*physical, error) {
 	return p, nil
 }
 
+// leave gives up the connection to the primary, and what it remembers.
+func (c *conn) leave() {
+	p := c.primary
+	c.primary, c.moved = nil, true
+	p.node.give(p)
+}
+
 // classOf returns what a statement may do, under this context.
 func (c *conn) classOf(w *wish, text string) Class {
-	class := c.cluster.classes.of(c.cluster.dialect, text)
+	class := c.cluster.classOf(text)
 	if class == Unsure && w != nil && w.target == Replica {
 		return Read
 	}
@@ -265,10 +276,14 @@ func (c *conn) opened(b *Bookmark) {
 // it is no primary any longer is done again at the one that has taken its place: nothing
 // had happened.
 func (c *conn) write(ctx context.Context, class Class, b *Bookmark, do func(*physical) error) error {
-	for again := true; ; again = false {
+	// A connection that was changed before is not left: the next would lack the changes.
+	for again := !c.pinned; ; again = false {
 		p, err := c.onPrimary(ctx, true)
 		if err != nil {
 			return notSent(err)
+		}
+		if class == Memory && c.moved {
+			return errForgotten
 		}
 		if class == Connection {
 			c.pinned, p.tainted = true, true
@@ -312,8 +327,7 @@ func (c *conn) demoted(ctx context.Context, p *physical) bool {
 		return false // its transactions are read-only for another reason
 	}
 	k.hurry()
-	c.primary = nil
-	p.node.give(p)
+	c.leave()
 	c.pinned = false
 	return true
 }
@@ -326,7 +340,7 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 func (c *conn) exec(ctx context.Context, text string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
 	c.settle()
 	b := c.cluster.BookmarkOf(ctx)
-	class := c.cluster.classes.of(c.cluster.dialect, text)
+	class := c.cluster.classOf(text)
 	var result driver.Result
 	do := func(p *physical) (err error) {
 		if !prepared {
@@ -404,7 +418,7 @@ func (c *conn) queryRead(ctx context.Context, text string, args []driver.NamedVa
 		case fault == ReadOnly:
 			// Nothing has happened. The text is no read after all.
 			k.counts.rerouted.Add(1)
-			k.classes.set(text, Write)
+			k.classes.Set(text, Write)
 			c.releaseReplica()
 			return c.queryWrite(ctx, Write, text, args, prepared, b)
 		case fault == Conflict:

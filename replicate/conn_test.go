@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -171,6 +172,97 @@ func TestSessionStatementsPinThePrimary(t *testing.T) {
 	})
 }
 
+// What a connection remembers, or was told, is not to be had of another.
+func TestStateOfALostConnectionIsNotSoughtElsewhere(t *testing.T) {
+	t.Parallel()
+	in(t, Options{}, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		conn, err := w.db.Conn(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.ExecContext(ctx, updateValue, "a", 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.QueryRowContext(ctx, "SELECT lastval()").Scan(new(int64)); err != nil {
+			t.Errorf("on the connection of the write: %v", err)
+		}
+		w.servers.Node(0).KillConnections()
+		if _, err := conn.ExecContext(ctx, updateValue, "a", 2); !isLost(err) {
+			t.Errorf("a write on a lost connection returned %v", err)
+		}
+		if err := conn.QueryRowContext(ctx, selectValue, "a").Scan(new(int64)); err != nil {
+			t.Errorf("a read: %v", err)
+		}
+		if err := conn.QueryRowContext(ctx, updateValue, "a", 3).Scan(new(int64)); !errors.Is(err, sql.ErrNoRows) {
+			t.Errorf("a write on the next connection: %v", err)
+		}
+		if err := conn.QueryRowContext(ctx, "SELECT lastval()").Scan(new(int64)); !errors.Is(err, errForgotten) {
+			t.Errorf("lastval() of another connection returned %v", err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.db.QueryRowContext(ctx, "SELECT lastval()").Scan(new(int64)); err != nil {
+			t.Errorf("it is refused for good: %v", err)
+		}
+
+		// A server that is no primary any longer refuses; the new one lacks the settings.
+		if conn, err = w.db.Conn(ctx); err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(ctx, "SET ROLE tenant"); err != nil {
+			t.Fatal(err)
+		}
+		w.servers.Node(1).Promote()
+		w.servers.Node(0).Rewind()
+		before := w.servers.Node(1).Writes()
+		if _, err := conn.ExecContext(ctx, updateValue, "a", 4); faultOf(PostgreSQL(), err) != ReadOnly {
+			t.Errorf("a write after SET and a failover returned %v, want the refusal", err)
+		}
+		if got := w.servers.Node(1).Writes(); got != before {
+			t.Error("it was executed without the setting")
+		}
+		if _, err := w.db.ExecContext(ctx, updateValue, "a", 5); err != nil {
+			t.Errorf("on a connection without settings: %v", err)
+		}
+	})
+}
+
+func isLost(err error) bool { return err != nil && faultOf(PostgreSQL(), err) == Gone }
+
+func TestPreparedStatementsAreBoundedWhileAConnectionIsKept(t *testing.T) {
+	t.Parallel()
+	in(t, Options{MaxStatements: 8}, func(t *testing.T, w *world) {
+		kept, err := w.db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer kept.Close()
+		for i := range 100 {
+			stmt, err := kept.PrepareContext(t.Context(), fmt.Sprintf("SELECT value FROM kv WHERE key = $1 LIMIT %d", i+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stmt.Close()
+			if err := stmt.QueryRowContext(t.Context(), "a").Scan(new(int64)); !errors.Is(err, sql.ErrNoRows) {
+				t.Fatal(err)
+			}
+		}
+		err = kept.Raw(func(driverConn any) error {
+			c := driverConn.(*conn)
+			if n := len(c.replica.statements); n != 8 {
+				t.Errorf("a server has %d statements, want 8", n)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestUnwrap(t *testing.T) {
 	t.Parallel()
 	in(t, Options{}, func(t *testing.T, w *world) {
@@ -227,7 +319,7 @@ func TestHints(t *testing.T) {
 	})
 }
 
-func TestLostWriteIsNeverRepeated(t *testing.T) {
+func TestTrap12LostWriteIsNeverRepeated(t *testing.T) {
 	t.Parallel()
 	in(t, Options{}, func(t *testing.T, w *world) {
 		ctx := t.Context()

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"strings"
+
+	"github.com/uprung/uprung/internal/sqlclass"
 )
 
 // Class says where a statement may run. The zero value is the careful one.
@@ -25,6 +27,11 @@ const (
 	// LISTEN or an advisory lock: it goes to the primary, what follows on the same
 	// sql.Conn stays there, and nobody else is given that connection after it.
 	Connection
+	// Memory is a statement that asks for what its connection remembers of earlier ones,
+	// such as lastval() or LAST_INSERT_ID(): it goes to the primary, and to the connection
+	// that earlier statements on the same sql.Conn have used there. If that was lost it
+	// is refused.
+	Memory
 )
 
 // Fault says what an error of a driver means for the choice of a server.
@@ -66,6 +73,48 @@ type Dialect interface {
 	// errors that match [driver.ErrBadConn], [io.EOF], [io.ErrUnexpectedEOF] or a
 	// [net.Error] that is no timeout, which are Gone.
 	Fault(err error) Fault
+}
+
+// declarer is a Dialect that can be told of functions that are free of effects.
+type declarer interface {
+	declare(functions []string) (Dialect, error)
+}
+
+// classifier classifies as one of the dialects of sqlclass does.
+type classifier struct {
+	language sqlclass.Dialect
+	declared *sqlclass.Classifier // nil if no function is declared
+}
+
+// Classify implements Dialect.
+func (c classifier) Classify(text string) Class {
+	if c.declared != nil {
+		return classOf(c.declared.Classify(text))
+	}
+	return classOf(sqlclass.Classify(c.language, text))
+}
+
+func (c *classifier) declares(functions []string) (err error) {
+	c.declared, err = sqlclass.New(c.language, functions...)
+	return err
+}
+
+// classOf returns where a statement may run, by what its text tells.
+func classOf(s sqlclass.Statement) Class {
+	switch {
+	case s.Replica():
+		return Read
+	case s.Effects&^sqlclass.Memory != 0:
+		return Connection
+	case s.Class == sqlclass.Transaction && s.Tx != sqlclass.Savepoint:
+		return Connection
+	case s.Effects != 0:
+		return Memory
+	case s.Class == sqlclass.Write:
+		return Write
+	default:
+		return Unsure
+	}
 }
 
 // faultOf says what an error means.

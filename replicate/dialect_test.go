@@ -123,7 +123,11 @@ func TestClassification(t *testing.T) {
 		{PostgreSQL(), "SET a = 1", Connection},
 		{PostgreSQL(), "LISTEN a", Connection},
 		{PostgreSQL(), "SELECT pg_advisory_lock(1)", Connection},
-		{PostgreSQL(), "SELECT lastval()", Unsure},
+		{PostgreSQL(), "SELECT lastval()", Memory},
+		{PostgreSQL(), "SELECT name FROM a WHERE id = currval('a_id_seq')", Memory},
+		{PostgreSQL(), "SELECT current_setting('app.tenant')", Memory},
+		{MySQL(), "SELECT LAST_INSERT_ID()", Memory},
+		{MySQL(), "SET @a = 1", Connection},
 		{PostgreSQL(), "BEGIN", Connection},
 		{PostgreSQL(), "SAVEPOINT a", Unsure},
 		{PostgreSQL(), "INSERT INTO a VALUES (1) RETURNING b", Write},
@@ -136,33 +140,27 @@ func TestClassification(t *testing.T) {
 	}
 }
 
-func TestClassesAreRememberedAndBounded(t *testing.T) {
+func TestReadFunctionsAreReads(t *testing.T) {
 	t.Parallel()
-	var c classes
-	d := PostgreSQL()
-	if got := c.of(d, "SELECT 1"); got != Read {
-		t.Fatalf("class is %d", got)
-	}
-	c.set("SELECT 1", Write)
-	for range 3 {
-		if got := c.of(d, "SELECT 1"); got != Write {
-			t.Errorf("class is %d, want what was learned", got)
+	for _, dialect := range []Dialect{PostgreSQL(), MariaDB(), MySQL()} {
+		c, err := New([]Node{{Name: "p", Connector: memsql.New(0).Node(0)}},
+			&Options{Dialect: dialect, ReadFunctions: []string{"ST_MakePoint", "app.score"}})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for range 5 {
-		c.of(d, "SELECT 2")
-	}
-	c.set("SELECT 2", Write)
-	if got := c.of(d, "SELECT 2"); got != Write {
-		t.Errorf("class is %d, want what was learned of a text that is read without a lock", got)
-	}
-	for i := range 3 * maxClasses {
-		c.of(d, fmt.Sprint("SELECT ", i))
-		if n := len(c.more); n > maxClasses {
-			t.Fatalf("%d texts are remembered", n)
+		for text, want := range map[string]Class{
+			"SELECT st_makepoint(a, b), app.score(c) FROM t": Read,
+			"SELECT score(c) FROM t":                         Unsure,
+			"UPDATE t SET a = st_makepoint(1, 2)":            Write,
+		} {
+			for range 2 { // classified, and remembered
+				if got := c.classOf(text); got != want {
+					t.Errorf("%T: %q is %d, want %d", dialect, text, got, want)
+				}
+			}
 		}
-	}
-	if known := c.known.Load(); len(*known) > maxClasses {
-		t.Errorf("%d texts are remembered", len(*known))
+		if dialect.Classify("SELECT app.score(c) FROM t") != Unsure {
+			t.Errorf("%T: the options of a Cluster have changed the dialect of all", dialect)
+		}
 	}
 }

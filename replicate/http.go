@@ -165,6 +165,7 @@ func (c *Cluster) describe(o *Options) []uprung.Setting {
 	return []uprung.Setting{
 		{Name: "Nodes", Value: nodes.String()},
 		{Name: "Dialect", Value: fmt.Sprintf("%T", c.dialect), Default: o.Dialect == nil},
+		{Name: "ReadFunctions", Value: option.OrNone(len(o.ReadFunctions) > 0, strings.Join(o.ReadFunctions, ", ")), Default: len(o.ReadFunctions) == 0},
 		{Name: "Level", Value: o.Level.String(), Default: o.Level == Session},
 		{Name: "Fallback", Value: o.Fallback.String(), Default: o.Fallback == ToPrimary},
 		{Name: "MaxPrimaryFallback", Value: option.OrNone(c.slots != nil, cap(c.slots)), Default: o.MaxPrimaryFallback == 0},

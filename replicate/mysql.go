@@ -12,25 +12,30 @@ import (
 // MariaDB is the dialect of MariaDB with replication by GTID, where primaries run with
 // gtid_strict_mode and replicas are read_only. MariaDB tells no epoch: of two servers that
 // can be written to, the one that was the primary first stays it.
-func MariaDB() Dialect { return mariaDB{} }
+func MariaDB() Dialect { return mariaDB{mySQLFamily{classifier{language: sqlclass.MySQL}}} }
 
 // MySQL is the dialect of MySQL 8.0 and later with replication by GTID, where replicas are
 // read_only. It tells no epoch: of two servers that can be written to, the one that was
 // the primary first stays it. MySQL tells a connection the GTID of its write only in a
 // field of the protocol that drivers do not pass on, so that a position also contains what
 // others have written at the same moment.
-func MySQL() Dialect { return mySQL{} }
+func MySQL() Dialect { return mySQL{mySQLFamily{classifier{language: sqlclass.MySQL}}} }
 
 type (
 	mariaDB struct{ mySQLFamily }
 	mySQL   struct{ mySQLFamily }
 
-	mySQLFamily struct{}
+	mySQLFamily struct{ classifier }
 )
 
-// Classify implements Dialect.
-func (mySQLFamily) Classify(text string) Class {
-	return classOf(sqlclass.Classify(sqlclass.MySQL, text))
+func (d mariaDB) declare(functions []string) (Dialect, error) {
+	err := d.declares(functions)
+	return d, err
+}
+
+func (d mySQL) declare(functions []string) (Dialect, error) {
+	err := d.declares(functions)
+	return d, err
 }
 
 // Fault implements Dialect, by the numbers of errors that both servers have.

@@ -102,9 +102,6 @@ func (n *node) pop() *physical {
 // give takes a connection back.
 func (n *node) give(p *physical) {
 	c := n.cluster
-	if len(p.statements) > c.maxStatements {
-		p.trim(c.maxStatements)
-	}
 	if p.broken || p.tainted || p.validator != nil && !p.validator.IsValid() {
 		_ = p.close() // it is not fit for anybody else
 		return

@@ -140,6 +140,9 @@ func (p *physical) prepare(ctx context.Context, text string) (driver.Stmt, error
 		return nil, err
 	}
 	p.statements = append(p.statements, prepared{text, stmt})
+	// Who keeps a connection for long must not fill the server with statements. It would
+	// not have prepared another while rows were being read.
+	p.trim(p.node.cluster.maxStatements)
 	return stmt, nil
 }
 
@@ -175,8 +178,7 @@ func (p *physical) ping(ctx context.Context) error {
 	return nil
 }
 
-// trim closes the statements beyond a number that were used longest ago. No rows of
-// them may be open.
+// trim closes the statements beyond a number that were used longest ago.
 func (p *physical) trim(most int) {
 	for len(p.statements) > most {
 		if p.statements[0].stmt.Close() != nil {

@@ -13,29 +13,13 @@ import (
 // PostgreSQL is the dialect of PostgreSQL with streaming replication. The user of the
 // connections needs the role pg_monitor, or the timeline of a replica is seen only at its
 // next restart point, and after a failover it is not used until then.
-func PostgreSQL() Dialect { return postgreSQL{} }
+func PostgreSQL() Dialect { return postgreSQL{classifier{language: sqlclass.PostgreSQL}} }
 
-type postgreSQL struct{}
+type postgreSQL struct{ classifier }
 
-// Classify implements Dialect.
-func (postgreSQL) Classify(text string) Class {
-	return classOf(sqlclass.Classify(sqlclass.PostgreSQL, text))
-}
-
-// classOf returns where a statement may run, by what its text tells.
-func classOf(s sqlclass.Statement) Class {
-	switch {
-	case s.Replica():
-		return Read
-	case s.Effects&^sqlclass.Memory != 0:
-		return Connection
-	case s.Class == sqlclass.Transaction && s.Tx != sqlclass.Savepoint:
-		return Connection
-	case s.Class == sqlclass.Write:
-		return Write
-	default:
-		return Unsure
-	}
+func (d postgreSQL) declare(functions []string) (Dialect, error) {
+	err := d.declares(functions)
+	return d, err
 }
 
 // The timeline of a standby is that of the WAL it receives: the one in the control file is

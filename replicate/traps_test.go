@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +113,94 @@ func TestTrap13LostReadsAreRepeatedElsewhere(t *testing.T) {
 		}
 		if s := w.cluster.Stats(); s.Retried == 0 || s.Nodes[2].Reads != 0 {
 			t.Errorf("stats are %+v", s)
+		}
+	})
+}
+
+// breaking is a server whose connections are lost after a row of a read.
+type breaking struct {
+	driver.Connector
+	queries *atomic.Int32
+}
+
+func (b breaking) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := b.Connector.Connect(ctx)
+	return &breakingConn{Conn: inner, queries: b.queries}, err
+}
+
+type breakingConn struct {
+	driver.Conn
+	queries *atomic.Int32
+	lost    bool
+}
+
+func (c *breakingConn) IsValid() bool { return !c.lost }
+
+func (c *breakingConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	if c.lost {
+		return nil, io.ErrUnexpectedEOF
+	}
+	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, text, args)
+	if text == selectValue && err == nil {
+		c.queries.Add(1)
+		rows = &breakingRows{Rows: rows, conn: c}
+	}
+	return rows, err
+}
+
+type breakingRows struct {
+	driver.Rows
+	conn *breakingConn
+	read bool
+}
+
+func (r *breakingRows) Next(to []driver.Value) error {
+	if r.read {
+		r.conn.lost = true
+		return io.ErrUnexpectedEOF
+	}
+	r.read = true
+	return r.Rows.Next(to)
+}
+
+func TestTrap13FailureInTheMiddleOfRowsSurfaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		servers, queries := memsql.New(1), new(atomic.Int32)
+		nodes := nodesOf(servers, 2)
+		nodes[1].Connector = breaking{nodes[1].Connector, queries}
+		c, err := New(nodes, &Options{Level: Eventual})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{servers, c, sql.OpenDB(c.Connector())}
+		defer w.db.Close()
+		w.write(t.Context(), t, "a", 5)
+		for round := int32(1); round <= 3; round++ {
+			rows, err := w.db.QueryContext(t.Context(), selectValue, "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []int64
+			for rows.Next() {
+				var v int64
+				if err := rows.Scan(&v); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, v)
+			}
+			if err := rows.Err(); len(got) != 1 || !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("rows are %v, error %v; want the one that came, and that the rest did not", got, err)
+			}
+			if err := rows.Close(); err != nil {
+				t.Error(err)
+			}
+			if n := queries.Load(); n != round {
+				t.Errorf("after round %d the read was sent %d times: none may be repeated after its first row", round, n)
+			}
+			if n := c.Stats().Nodes[1]; n.Idle != n.Open {
+				t.Errorf("%d connections, %d of them idle: one is leaked", n.Open, n.Idle)
+			}
 		}
 	})
 }
@@ -470,14 +560,15 @@ func TestNewNamesEveryBadField(t *testing.T) {
 	t.Parallel()
 	_, err := New([]Node{{Name: "a"}, {Name: "a", Connector: memsql.New(0).Node(0), Weight: -1}}, &Options{
 		Name: "\n", Level: -9, Fallback: 9, Probe: -1, ProbeTimeout: -1, MaxLifetime: -1, MaxStatements: -1, Mode: -9,
-		Token: TokenOptions{Keys: [][]byte{{1}}, Cookie: " ", Header: " ", MaxAge: -1},
+		ReadFunctions: []string{"not a name"},
+		Token:         TokenOptions{Keys: [][]byte{{1}}, Cookie: " ", Header: " ", MaxAge: -1},
 	})
 	if err == nil {
 		t.Fatal("everything was accepted")
 	}
 	for _, want := range []string{
 		"nodes[0].Connector is nil", `nodes[1].Name is "a", as of nodes[0]`, "nodes[1].Weight is -1", "Name is", "Level is",
-		"Fallback is", "Probe is", "ProbeTimeout is", "MaxLifetime is", "MaxStatements is", "Mode:", "Token.Keys[0]",
+		"Fallback is", "Probe is", "ProbeTimeout is", "MaxLifetime is", "MaxStatements is", "Mode:", "ReadFunctions", "Token.Keys[0]",
 		"Token.Cookie", "Token.Header", "Token.MaxAge",
 	} {
 		if !strings.Contains(err.Error(), want) {
