@@ -2,16 +2,14 @@ package grpcbreaker
 
 import (
 	"context"
-	"net"
 	"testing"
 	"testing/synctest"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/uprung/uprung/breaker"
-	"github.com/uprung/uprung/internal/memnet"
+	"github.com/uprung/uprung/internal/grpctest"
 )
 
 // The methods of grpc.health.v1: Check is unary, and Watch streams down.
@@ -51,22 +49,8 @@ func (s *service) Watch(_ *grpc_health_v1.HealthCheckRequest, stream grpc_health
 // serve serves s in the bubble, and returns a client of it.
 func serve(t *testing.T, s *service, server []grpc.ServerOption, client ...grpc.DialOption) grpc_health_v1.HealthClient {
 	t.Helper()
-	listener := memnet.Listen()
-	srv := grpc.NewServer(server...)
-	grpc_health_v1.RegisterHealthServer(srv, s)
-	go func() { _ = srv.Serve(listener) }()
-	t.Cleanup(srv.Stop)
-	conn, err := grpc.NewClient("passthrough:///server", append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return listener.DialContext(ctx, "tcp", addr)
-		}),
-	}, client...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return grpc_health_v1.NewHealthClient(conn)
+	register := func(r grpc.ServiceRegistrar) { grpc_health_v1.RegisterHealthServer(r, s) }
+	return grpc_health_v1.NewHealthClient(grpctest.Serve(t, register, server, client...))
 }
 
 // guarded are server options with a breaker.

@@ -4,22 +4,20 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/uprung/uprung/chaos"
+	"github.com/uprung/uprung/internal/grpctest"
 	"github.com/uprung/uprung/internal/grpcx"
-	"github.com/uprung/uprung/internal/memnet"
 )
 
 // armed returns an injector that is.
@@ -39,23 +37,10 @@ func armed(t *testing.T, faults ...chaos.Fault) *chaos.Injector {
 // dial starts a server and returns a client, with the interceptors of either.
 func dial(t *testing.T, server, client *chaos.Injector) grpc_health_v1.HealthClient {
 	t.Helper()
-	listener := memnet.Listen()
-	srv := grpc.NewServer(grpc.UnaryInterceptor(UnaryServerInterceptor(server)), grpc.StreamInterceptor(StreamServerInterceptor(server)))
-	service := health.NewServer()
-	grpc_health_v1.RegisterHealthServer(srv, service)
-	go func() { _ = srv.Serve(listener) }() // ends with Stop
-	t.Cleanup(srv.Stop)
-	conn, err := grpc.NewClient("passthrough:///server",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return listener.DialContext(ctx, "tcp", addr)
-		}),
-		grpc.WithUnaryInterceptor(UnaryClientInterceptor(client)), grpc.WithStreamInterceptor(StreamClientInterceptor(client)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return grpc_health_v1.NewHealthClient(conn)
+	register := func(r grpc.ServiceRegistrar) { grpc_health_v1.RegisterHealthServer(r, health.NewServer()) }
+	return grpc_health_v1.NewHealthClient(grpctest.Serve(t, register,
+		[]grpc.ServerOption{grpc.UnaryInterceptor(UnaryServerInterceptor(server)), grpc.StreamInterceptor(StreamServerInterceptor(server))},
+		grpc.WithUnaryInterceptor(UnaryClientInterceptor(client)), grpc.WithStreamInterceptor(StreamClientInterceptor(client))))
 }
 
 // ways are a unary call and a stream.

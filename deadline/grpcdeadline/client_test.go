@@ -15,6 +15,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/deadline"
+	"github.com/uprung/uprung/internal/grpctest"
 )
 
 func TestUnaryClient(t *testing.T) {
@@ -42,7 +43,7 @@ func TestUnaryClient(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				d := mustNew(t, limit, &tt.o)
 				var called atomic.Bool
-				conn := serve(t, &service{unary: func(ctx context.Context) error {
+				conn := serve(t, &grpctest.Service{Unary: func(ctx context.Context) error {
 					called.Store(true)
 					left, ok := deadline.Remaining(ctx)
 					if left != tt.within || ok != (tt.within != 0) {
@@ -57,7 +58,7 @@ func TestUnaryClient(t *testing.T) {
 					defer cancel()
 				}
 				start := time.Now()
-				err := call(ctx, conn)
+				err := grpctest.Call(ctx, conn)
 				if got := status.Code(err); got != tt.want {
 					t.Errorf("code is %v (%v), want %v", got, err, tt.want)
 				}
@@ -80,8 +81,8 @@ func TestUnaryClient(t *testing.T) {
 // TestStreamClient has a row for each way in which a stream ends.
 func TestStreamClient(t *testing.T) {
 	const limit = time.Second
-	receive := func(s grpc.ClientStream) error { return s.RecvMsg(new(response)) }
-	answer := func(s grpc.ServerStream) error { return s.SendMsg(new(response)) }
+	receive := func(s grpc.ClientStream) error { return s.RecvMsg(new(grpctest.Response)) }
+	answer := func(s grpc.ServerStream) error { return s.SendMsg(new(grpctest.Response)) }
 	for _, tt := range []struct {
 		name    string
 		method  string
@@ -90,30 +91,30 @@ func TestStreamClient(t *testing.T) {
 		want    codes.Code
 		counted deadline.Stats
 	}{
-		{"read to the end", down, func(s grpc.ServerStream) error { return errors.Join(answer(s), answer(s)) }, func(s grpc.ClientStream, _ func()) error {
+		{"read to the end", grpctest.Down, func(s grpc.ServerStream) error { return errors.Join(answer(s), answer(s)) }, func(s grpc.ClientStream, _ func()) error {
 			return errors.Join(receive(s), receive(s), ended(receive(s)))
 		}, codes.OK, deadline.Stats{Done: 1}},
-		{"the one message", up, func(s grpc.ServerStream) error {
-			for s.RecvMsg(new(request)) == nil {
+		{"the one message", grpctest.Up, func(s grpc.ServerStream) error {
+			for s.RecvMsg(new(grpctest.Request)) == nil {
 			}
 			return answer(s)
 		}, func(s grpc.ClientStream, _ func()) error {
-			return errors.Join(s.SendMsg(new(request)), s.SendMsg(new(request)), s.CloseSend(), receive(s))
+			return errors.Join(s.SendMsg(new(grpctest.Request)), s.SendMsg(new(grpctest.Request)), s.CloseSend(), receive(s))
 		}, codes.OK, deadline.Stats{Done: 1}},
-		{"an error", both, func(grpc.ServerStream) error { return status.Error(codes.NotFound, "") }, func(s grpc.ClientStream, _ func()) error {
+		{"an error", grpctest.Both, func(grpc.ServerStream) error { return status.Error(codes.NotFound, "") }, func(s grpc.ClientStream, _ func()) error {
 			return receive(s)
 		}, codes.NotFound, deadline.Stats{Done: 1}},
-		{"what cannot be sent", both, func(s grpc.ServerStream) error { <-s.Context().Done(); return nil }, func(s grpc.ClientStream, _ func()) error {
+		{"what cannot be sent", grpctest.Both, func(s grpc.ServerStream) error { <-s.Context().Done(); return nil }, func(s grpc.ClientStream, _ func()) error {
 			return s.SendMsg("no message")
 		}, codes.Internal, deadline.Stats{Done: 1}},
-		{"the deadline", down, func(s grpc.ServerStream) error { return errors.Join(answer(s), sleep(s.Context(), time.Minute)) }, func(s grpc.ClientStream, _ func()) error {
+		{"the deadline", grpctest.Down, func(s grpc.ServerStream) error { return errors.Join(answer(s), sleep(s.Context(), time.Minute)) }, func(s grpc.ClientStream, _ func()) error {
 			return errors.Join(receive(s), receive(s))
 		}, codes.DeadlineExceeded, deadline.Stats{Exceeded: 1}},
-		{"forgotten", down, func(s grpc.ServerStream) error { return sleep(s.Context(), time.Minute) }, func(grpc.ClientStream, func()) error {
+		{"forgotten", grpctest.Down, func(s grpc.ServerStream) error { return sleep(s.Context(), time.Minute) }, func(grpc.ClientStream, func()) error {
 			time.Sleep(limit)
 			return nil
 		}, codes.OK, deadline.Stats{Exceeded: 1}},
-		{"left", down, func(s grpc.ServerStream) error { return sleep(s.Context(), time.Minute) }, func(s grpc.ClientStream, leave func()) error {
+		{"left", grpctest.Down, func(s grpc.ServerStream) error { return sleep(s.Context(), time.Minute) }, func(s grpc.ClientStream, leave func()) error {
 			leave()
 			return receive(s)
 		}, codes.Canceled, deadline.Stats{Done: 1}},
@@ -121,10 +122,10 @@ func TestStreamClient(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				d := mustNew(t, limit, nil)
-				conn := serve(t, &service{stream: tt.server}, nil, guarding(d, nil)...)
+				conn := serve(t, &grpctest.Service{Stream: tt.server}, nil, guarding(d, nil)...)
 				ctx, leave := context.WithCancel(t.Context())
 				defer leave()
-				s, err := conn.NewStream(ctx, descs[tt.method], tt.method)
+				s, err := grpctest.Open(ctx, conn, tt.method)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -171,7 +172,7 @@ func TestStreamClientThatIsNotOpened(t *testing.T) {
 	intercept := StreamClientInterceptor(d, nil)
 	var ctx context.Context
 	want := errors.New("no stream")
-	_, err := intercept(t.Context(), descs[both], nil, both, func(c context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	_, err := intercept(t.Context(), grpctest.Desc(grpctest.Both), nil, grpctest.Both, func(c context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 		ctx = c
 		return nil, want
 	})
@@ -180,7 +181,7 @@ func TestStreamClientThatIsNotOpened(t *testing.T) {
 	}
 	expired, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	if _, err := intercept(expired, descs[both], nil, both, nil); status.Code(err) != codes.DeadlineExceeded || !errors.Is(err, deadline.ErrExpired) {
+	if _, err := intercept(expired, grpctest.Desc(grpctest.Both), nil, grpctest.Both, nil); status.Code(err) != codes.DeadlineExceeded || !errors.Is(err, deadline.ErrExpired) {
 		t.Errorf("error is %v, want a refusal with DEADLINE_EXCEEDED", err)
 	}
 }

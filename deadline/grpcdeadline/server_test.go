@@ -17,6 +17,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/deadline"
+	"github.com/uprung/uprung/internal/grpctest"
 	"github.com/uprung/uprung/internal/memnet"
 )
 
@@ -57,9 +58,9 @@ func TestServer(t *testing.T) {
 						}
 						return sleep(ctx, tt.takes)
 					}
-					conn := serve(t, &service{unary: work, stream: func(s grpc.ServerStream) error { return work(s.Context()) }},
+					conn := serve(t, &grpctest.Service{Unary: work, Stream: func(s grpc.ServerStream) error { return work(s.Context()) }},
 						guarded(d, &Options{Skip: func(_ context.Context, method string) bool {
-							if method != unary && method != both {
+							if method != grpctest.Unary && method != grpctest.Both {
 								t.Errorf("method is %q", method)
 							}
 							return tt.skip
@@ -73,13 +74,13 @@ func TestServer(t *testing.T) {
 					var err error
 					if streaming {
 						var s grpc.ClientStream
-						if s, err = conn.NewStream(ctx, descs[both], both); err == nil {
-							if err = s.RecvMsg(new(response)); errors.Is(err, io.EOF) {
+						if s, err = grpctest.Open(ctx, conn, grpctest.Both); err == nil {
+							if err = s.RecvMsg(new(grpctest.Response)); errors.Is(err, io.EOF) {
 								err = nil
 							}
 						}
 					} else {
-						err = call(ctx, conn)
+						err = grpctest.Call(ctx, conn)
 					}
 					if got := status.Code(err); got != tt.want {
 						t.Errorf("code is %v (%v), want %v", got, err, tt.want)
@@ -113,7 +114,7 @@ func TestKeys(t *testing.T) {
 		{at("@"), "", false},
 		{t.Context(), "", false},
 	} {
-		if got, ok := byPeer(tt.ctx, unary); got != tt.want || ok != tt.ok {
+		if got, ok := byPeer(tt.ctx, grpctest.Unary); got != tt.want || ok != tt.ok {
 			t.Errorf("byPeer = %q, %t, want %q, %t", got, ok, tt.want, tt.ok)
 		}
 	}
@@ -171,14 +172,14 @@ func TestTrapDeadlinesCrossOver(t *testing.T) {
 		last, lastURL := start(wide().Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			expect("the last", r.Context(), 770*time.Millisecond)
 		})))
-		conn := serve(t, &service{unary: func(ctx context.Context) error {
+		conn := serve(t, &grpctest.Service{Unary: func(ctx context.Context) error {
 			expect("gRPC", ctx, 880*time.Millisecond)
 			get(ctx, wide().Transport(last), lastURL)
 			return nil
 		}}, guarded(wide(), nil), guarding(wide(), nil)...)
 		first, firstURL := start(wide().Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			expect("the first", r.Context(), 990*time.Millisecond)
-			if err := call(r.Context(), conn); err != nil {
+			if err := grpctest.Call(r.Context(), conn); err != nil {
 				t.Error(err)
 			}
 		})))

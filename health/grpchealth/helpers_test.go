@@ -2,17 +2,16 @@ package grpchealth
 
 import (
 	"context"
-	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/uprung/uprung/health"
+	"github.com/uprung/uprung/internal/grpctest"
 	"github.com/uprung/uprung/internal/memnet"
 )
 
@@ -57,33 +56,13 @@ func newServer(t *testing.T, o *ServerOptions) (*Server, *health.Registry, *togg
 // serve serves s in the bubble, and returns the server and where it listens.
 func serve(t *testing.T, network *memnet.Network, s grpc_health_v1.HealthServer, o ...grpc.ServerOption) (*grpc.Server, string) {
 	t.Helper()
-	listener := network.Listen()
-	server := grpc.NewServer(o...)
-	grpc_health_v1.RegisterHealthServer(server, s)
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
-	return server, listener.Addr().String()
-}
-
-// options are how clients dial a network.
-func options(network *memnet.Network) []grpc.DialOption {
-	return []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return network.DialContext(ctx, "tcp", addr)
-		}),
-	}
+	return grpctest.Listen(t, network, func(r grpc.ServiceRegistrar) { grpc_health_v1.RegisterHealthServer(r, s) }, o...)
 }
 
 // client returns a client of the server at addr.
 func client(t *testing.T, network *memnet.Network, addr string) grpc_health_v1.HealthClient {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+addr, options(network)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return grpc_health_v1.NewHealthClient(conn)
+	return grpc_health_v1.NewHealthClient(grpctest.Dial(t, network, addr))
 }
 
 // running runs s until the test ends or stop is called.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
+	"github.com/uprung/uprung/internal/grpctest"
 	"github.com/uprung/uprung/internal/memnet"
 )
 
@@ -141,14 +142,10 @@ func endpoints(names ...string) resolver.State {
 
 // start starts a server.
 func (f *fleet) start(name string, s grpc_health_v1.HealthServer) {
-	listener := f.network.Listen()
-	server := grpc.NewServer()
-	grpc_health_v1.RegisterHealthServer(server, s)
-	go func() { _ = server.Serve(listener) }() // ends with Stop
-	f.t.Cleanup(server.Stop)
+	server, addr := grpctest.Listen(f.t, &f.network, func(r grpc.ServiceRegistrar) { grpc_health_v1.RegisterHealthServer(r, s) })
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.addrs[name], f.servers[name] = listener.Addr().String(), server
+	f.addrs[name], f.servers[name] = addr, server
 }
 
 // stop kills a server.

@@ -3,7 +3,6 @@ package grpcretry
 import (
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -13,14 +12,13 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/grpctest"
 	"github.com/uprung/uprung/internal/grpcx"
-	"github.com/uprung/uprung/internal/memnet"
 	"github.com/uprung/uprung/retry"
 )
 
@@ -70,24 +68,9 @@ func (s *server) between() time.Duration {
 // dial starts a server in memory and returns a client of it that is intercepted.
 func dial(t *testing.T, s grpc_health_v1.HealthServer, r *retry.Retrier, idempotent func(string) bool) grpc_health_v1.HealthClient {
 	t.Helper()
-	l := memnet.Listen()
-	g := grpc.NewServer()
-	grpc_health_v1.RegisterHealthServer(g, s)
-	go func() { _ = g.Serve(l) }() // ends with Stop
-	conn, err := grpc.NewClient("passthrough:///server",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx, "tcp", "") }),
-		grpc.WithUnaryInterceptor(UnaryClientInterceptor(r, idempotent)),
-		grpc.WithStreamInterceptor(StreamClientInterceptor(r)),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = conn.Close()
-		g.Stop()
-	})
-	return grpc_health_v1.NewHealthClient(conn)
+	register := func(g grpc.ServiceRegistrar) { grpc_health_v1.RegisterHealthServer(g, s) }
+	return grpc_health_v1.NewHealthClient(grpctest.Serve(t, register, nil,
+		grpc.WithUnaryInterceptor(UnaryClientInterceptor(r, idempotent)), grpc.WithStreamInterceptor(StreamClientInterceptor(r))))
 }
 
 func must1(tb testing.TB, o *retry.Options) *retry.Retrier {
