@@ -179,7 +179,10 @@ type Options struct {
 	// Zero means [uprung.Enforce].
 	Mode uprung.Mode
 
-	// Logger is told when servers change. Nil is silent.
+	// Logger is told when servers change. One that has not answered a probe yet, because
+	// it is of another Dialect or refuses the user a right, has not: what shows it is that
+	// [Stats] counts ProbesFailed and the node is not Up, while all runs at the primary.
+	// Nil is silent.
 	Logger *slog.Logger
 }
 
