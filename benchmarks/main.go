@@ -23,6 +23,7 @@ import (
 	"github.com/uprung/uprung/benchmarks/overload"
 	"github.com/uprung/uprung/benchmarks/proxy"
 	"github.com/uprung/uprung/benchmarks/ratelimit"
+	"github.com/uprung/uprung/benchmarks/rediscache"
 	"github.com/uprung/uprung/benchmarks/redislimit"
 	"github.com/uprung/uprung/benchmarks/replicate"
 	"github.com/uprung/uprung/benchmarks/retry"
@@ -35,6 +36,7 @@ func suites() []*bench.Suite {
 		ratelimit.Suite(),
 		concurrency.Suite(),
 		redislimit.Suite(),
+		rediscache.Suite(),
 		shard.Suite(),
 		lb.Suite(),
 		lb.SimulationSuite(),
