@@ -11,6 +11,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/key"
 )
 
 // Backend decides on requests in place of a [Limiter] or a [Group]: one that keeps
@@ -54,7 +55,8 @@ type Decision struct {
 	Result Result
 }
 
-// Face is the HTTP side of a [Backend]: the middleware that a [Limiter] has itself.
+// Face is the HTTP side of a [Backend]: the middleware and the transport that a [Limiter]
+// has itself.
 // It is safe for concurrent use. Use NewFace.
 type Face struct {
 	backend Backend
@@ -153,21 +155,31 @@ func (h *remoteHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // announce writes the fields of all policies. If the request was denied, it returns
 // the one to wait for and its rejection.
 func (f *Face) announce(h http.Header, ask Ask, decisions []Decision) (by *face, rejection *uprung.Rejection) {
-	tell := f.faces[0].headers != HeadersNone && f.backend.Mode().Enforces(ask.Key)
-	for i := range min(len(decisions), len(f.faces)) {
-		one, d := &f.faces[i], &decisions[i]
-		if tell && !d.Limit.unlimited() {
+	if f.faces[0].headers != HeadersNone && f.backend.Mode().Enforces(ask.Key) {
+		for i := range min(len(decisions), len(f.faces)) {
+			one, d := &f.faces[i], &decisions[i]
+			if d.Limit.unlimited() {
+				continue
+			}
 			if b, err := d.Limit.compile(); err == nil {
 				one.writeFields(h, policyOf(one.quotedName, &b), &d.Result)
 			}
 		}
+	}
+	if by, rejection = f.denied(ask, decisions); by != nil {
+		setRetryAfter(h, rejection)
+	}
+	return by, rejection
+}
+
+// denied returns the policy that denies for the longest and its rejection, if one does.
+func (f *Face) denied(ask Ask, decisions []Decision) (by *face, rejection *uprung.Rejection) {
+	for i := range min(len(decisions), len(f.faces)) {
+		d := &decisions[i]
 		if wait := d.Result.RetryAfter; !d.Result.Allowed && (by == nil ||
 			rejection.RetryAfter >= 0 && (wait < 0 || wait > rejection.RetryAfter)) {
-			by, rejection = one, d.rejection(one.name, ask.N)
+			by, rejection = &f.faces[i], d.rejection(f.faces[i].name, ask.N)
 		}
-	}
-	if by != nil {
-		setRetryAfter(h, rejection)
 	}
 	return by, rejection
 }
@@ -200,12 +212,16 @@ func (f *Face) Keyless() uint64 { return f.keyless.Load() }
 
 // Layer describes the backend and the settings of its HTTP side.
 func (f *Face) Layer() uprung.Layer {
-	first := &f.faces[0]
+	return f.layer(f.faces[0].key, f.faces[0].settings)
+}
+
+// layer describes one of the faces.
+func (f *Face) layer(keyOf key.Func, settings []uprung.Setting) uprung.Layer {
 	layer := uprung.Layer{
 		Kind: uprung.KindRateLimit, Name: strings.Join(f.backend.Policies(), "+"),
-		Facts: first.factsOf(first.key), Settings: f.backend.Settings(),
+		Facts: f.faces[0].factsOf(keyOf), Settings: f.backend.Settings(),
 	}
-	for _, setting := range first.settings {
+	for _, setting := range settings {
 		switch setting.Name {
 		case "Algorithm", "Capacity", "LimitFor": // the backend's business
 		default:

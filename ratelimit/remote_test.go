@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/uprung/uprung"
@@ -172,6 +173,72 @@ func TestFaceKeepsThePromisesOfHTTP(t *testing.T) {
 	passing := uprung.Must(ratelimit.NewFace(stateless{passes}, &ratelimit.Options{Count: ratelimit.Failures}))
 	refusing := uprung.Must(ratelimit.NewFace(stateless{denies}, nil))
 	middlewaretest.Run(t, passing.Middleware, &middlewaretest.Options{Refusing: refusing.Middleware})
+}
+
+func TestFaceTransportKeepsThePromisesOfHTTP(t *testing.T) {
+	t.Parallel()
+	o := &ratelimit.Options{Key: func(r *http.Request) (string, bool) { return r.URL.String(), true }}
+	never := denies
+	never.Result.RetryAfter = uprung.Never
+	passing := uprung.Must(ratelimit.NewFace(stateless{passes}, o))
+	refusing := uprung.Must(ratelimit.NewFace(stateless{never}, o))
+	middlewaretest.RunTransport(t, passing.Transport, &middlewaretest.TransportOptions{Refusing: refusing.Transport})
+}
+
+// sender is a function that is a round tripper.
+type sender func(*http.Request) (*http.Response, error)
+
+func (f sender) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// paced denies until an instant.
+type paced struct {
+	stateless
+	until time.Time
+}
+
+func (p paced) Decide(ctx context.Context, a ratelimit.Ask) (ratelimit.Verdict, error) {
+	v, err := p.stateless.Decide(ctx, a)
+	if wait := time.Until(p.until); wait > 0 {
+		v.Decisions[0].Result = ratelimit.Result{Limit: 60, RetryAfter: wait}
+	}
+	return v, err
+}
+
+func TestFaceTransportWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		face := uprung.Must(ratelimit.NewFace(paced{stateless{passes}, time.Now().Add(3 * time.Second)}, nil))
+		answers := []string{"", "7", ""} // Retry-After
+		sent := 0
+		transport := face.Transport(sender(func(*http.Request) (*http.Response, error) {
+			sent++
+			w := httptest.NewRecorder()
+			if after := answers[sent-1]; after != "" {
+				w.Header().Set("Retry-After", after)
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			return w.Result(), nil
+		}))
+		send := func(ctx context.Context) error {
+			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://example.com/", nil)
+			resp, err := transport.RoundTrip(r)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			return err
+		}
+		start := time.Now()
+		hurried, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := send(hurried); !errors.Is(err, ratelimit.ErrLimited) || time.Since(start) > 0 {
+			t.Errorf("what cannot be granted in time gives %v after %v, want ErrLimited at once", err, time.Since(start))
+		}
+		for i, want := range []time.Duration{3 * time.Second, 3 * time.Second, 10 * time.Second} {
+			if err := send(t.Context()); err != nil || time.Since(start) != want {
+				t.Errorf("request %d is sent after %v, %v; want %v", i, time.Since(start), err, want)
+			}
+		}
+	})
 }
 
 // stateless is a backend for concurrent use.

@@ -393,7 +393,7 @@ func (l *Limiter) decide(ctx context.Context, a *ask) (answer, error) {
 	}
 	var ans answer
 	var err error
-	if a.n > 0 && most > 1 && a.n <= most && !a.upTo {
+	if a.n > 0 && most > 1 && a.n <= most && !a.upTo && len(a.key) <= maxNear {
 		ans, err = l.fromLease(ctx, a, most)
 	} else {
 		ans, err = l.ask(ctx, l.store.timeout, a)
@@ -486,7 +486,7 @@ func (l *Limiter) note(a *ask, granted, debt, cost int64) {
 	if l.denyAge == 0 && l.o.Lease == 0 {
 		return
 	}
-	if a.place == nil && granted == 0 && a.n > 0 && a.budget.burst > 0 {
+	if a.place == nil && granted == 0 && a.n > 0 && a.budget.burst > 0 && len(a.key) <= maxNear {
 		a.place = a.near.put(a.hash, a.key, a.now)
 	}
 	if a.place != nil && l.denyAge > 0 {
@@ -640,6 +640,10 @@ func (l *Limiter) SetMode(mode uprung.Mode) error {
 // Middleware limits the requests to next, as [ratelimit.Limiter.Middleware] does, in all
 // processes together. It is an [uprung.Middleware].
 func (l *Limiter) Middleware(next http.Handler) http.Handler { return l.face.Middleware(next) }
+
+// Transport paces the requests that go out through base, of all processes together, as
+// [ratelimit.Face.Transport] does.
+func (l *Limiter) Transport(base http.RoundTripper) http.RoundTripper { return l.face.Transport(base) }
 
 // Refuse answers a request that may not pass as Middleware does by default: as
 // [ratelimit.Limiter.Refuse] and, for [ratelimit.ErrUnavailable], with 503.

@@ -16,6 +16,10 @@ type near struct {
 	sets [][4]atomic.Pointer[place]
 }
 
+// maxNear is the length up to which keys are remembered, so that those that clients make
+// up take no more memory than others.
+const maxNear = 256
+
 // place is what is known of one key.
 type place struct {
 	hash  uint64
