@@ -26,7 +26,7 @@ uprung: Middleware with default options; uprung-transport: Transport; handler: a
 loopback/4KB: as in the suite proxy, but the backends' answers may be kept, and are; a program of its own serves 32 connections
 uprung: Middleware around httputil.ReverseProxy; uprung-transport: Transport below it; gregjones: below it as well; handler: an http.Handler that writes the body itself
 nginx: one worker process, proxy_cache; varnish: malloc storage, the built-in VCL
-purge-tag/N: PurgeTag of one of the two tags of each of N stored responses; uprung-prefix: PurgePrefix, which looks at all of them and finds none`, bodyLen),
+purge-tag/N: PurgeTag of one of the two tags of each of N stored responses; uprung-soft: SoftPurgeTag`, bodyLen),
 		Targets: []bench.Target{
 			{Case: hitCase, Metric: "allocs", Bound: bench.AtMost(0)},
 			{Case: hitCase, Metric: "cpu_ns", Peer: gregjones, Bound: bench.AtMost(0.15)},
