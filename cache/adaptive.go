@@ -76,7 +76,7 @@ func (d *duel[K, V]) play(hash uint64) (change bool) {
 // drop first before the others.
 func (r *room[K, V]) change(to func(most int) policy[K, V]) {
 	old := r.policy
-	r.make, r.policy = to, to(r.most)
+	r.order, r.policy = to, to(r.most)
 	for range r.index.len {
 		n := old.evict(0)
 		n.freq.Store(0)

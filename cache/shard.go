@@ -151,7 +151,7 @@ func (s *shard[K, V]) clear() {
 type room[K comparable, V any] struct {
 	index      index[K, V]
 	policy     policy[K, V]
-	make       func(most int) policy[K, V]
+	order      func(most int) policy[K, V] // makes the policy
 	most       int
 	mostWeight int64
 	weight     int64
@@ -163,8 +163,8 @@ type room[K comparable, V any] struct {
 	refused uint64 // heavier than the bound
 }
 
-func (r *room[K, V]) init(make func(most int) policy[K, V], most int, mostWeight int64) {
-	r.make, r.most, r.mostWeight = make, most, mostWeight
+func (r *room[K, V]) init(order func(most int) policy[K, V], most int, mostWeight int64) {
+	r.order, r.most, r.mostWeight = order, most, mostWeight
 	if mostWeight == 0 {
 		r.mostWeight = math.MaxInt64
 	}
@@ -173,7 +173,7 @@ func (r *room[K, V]) init(make func(most int) policy[K, V], most int, mostWeight
 
 func (r *room[K, V]) clear() {
 	r.weight = 0
-	r.policy = r.make(r.most)
+	r.policy = r.order(r.most)
 	r.index.reset(r.most)
 }
 
