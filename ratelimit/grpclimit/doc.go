@@ -60,7 +60,8 @@
 // to try again is in a RetryInfo and in the trailer grpc-retry-pushback-ms, in milliseconds
 // that are not less; if time does not help, as with a cost above the burst, there is no
 // RetryInfo, and the trailer is -1. A call without a key ends with INVALID_ARGUMENT, and one
-// for which a limiter that is elsewhere cannot be asked with UNAVAILABLE. In a client, calls
+// for which a limiter that is elsewhere cannot be asked with UNAVAILABLE; why not, clients
+// are not told. In a client, calls
 // wait until the limit grants them, and are held back when a server says when to try
 // again; what cannot be granted in time is refused with an error that matches a
 // [uprung.Rejection] as well. The limiter counts and its Mode holds as for HTTP, but

@@ -131,8 +131,8 @@ func (r *rate) refusal(ctx context.Context, result *ratelimit.Result, err error)
 	switch {
 	case err == nil:
 		return r.refuse(codes.ResourceExhausted, ratelimit.ErrLimited, result.RetryAfter)
-	case errors.Is(err, ratelimit.ErrUnavailable) && rejected:
-		return grpcx.Refuse(codes.Unavailable, rejection)
+	case rejected && errors.Is(err, ratelimit.ErrUnavailable):
+		return r.refuse(codes.Unavailable, &veiled{ratelimit.ErrUnavailable.Error(), rejection.Reason}, rejection.RetryAfter)
 	case rejected:
 		return grpcx.Refuse(codes.ResourceExhausted, rejection)
 	case errors.Is(err, ratelimit.ErrExceedsBurst):
@@ -140,8 +140,18 @@ func (r *rate) refusal(ctx context.Context, result *ratelimit.Result, err error)
 	case ctx.Err() != nil:
 		return r.refuse(status.FromContextError(ctx.Err()).Code(), ctx.Err(), uprung.Never)
 	}
-	return status.Error(codes.Internal, err.Error()) // which names a cost or a limit, and no key
+	return r.refuse(codes.Internal, &veiled{"ratelimit: the cost or the limit of the call is not valid", err}, 0)
 }
+
+// veiled is a reason whose cause, such as the address of a store, is not for clients. It
+// can be had by errors.Is and errors.As where the call was refused.
+type veiled struct {
+	text  string
+	cause error
+}
+
+func (v *veiled) Error() string { return v.text }
+func (v *veiled) Unwrap() error { return v.cause }
 
 // refuse makes a status of a reason.
 func (r *rate) refuse(code codes.Code, reason error, after time.Duration) error {

@@ -1,10 +1,12 @@
 package grpclimit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -249,7 +251,7 @@ func TestLimitersThatFail(t *testing.T) {
 	t.Parallel()
 	left, leave := context.WithCancel(t.Context())
 	leave()
-	away := &uprung.Rejection{Kind: uprung.KindRateLimit, Reason: fmt.Errorf("%w: refused", ratelimit.ErrUnavailable), RetryAfter: time.Second}
+	away := &uprung.Rejection{Kind: uprung.KindRateLimit, Reason: fmt.Errorf("%w: dial 10.0.0.1", ratelimit.ErrUnavailable), RetryAfter: time.Second}
 	for name, tt := range map[string]struct {
 		ctx   context.Context //nolint:containedctx // a table of them
 		err   error
@@ -265,8 +267,11 @@ func TestLimitersThatFail(t *testing.T) {
 		if after, _ := grpcx.RetryAfter(err, nil); status.Code(err) != tt.want || after != tt.after {
 			t.Errorf("%s: error is %v, want %v and to try again after %v", name, err, tt.want, tt.after)
 		}
-		if tt.want != codes.Internal && !errors.Is(err, tt.err) {
+		if cause := errors.Unwrap(tt.err); !errors.Is(err, cmp.Or(cause, tt.err)) {
 			t.Errorf("%s: %v does not match %v", name, err, tt.err)
+		}
+		if text := status.Convert(err).Message(); strings.Contains(text, "10.0.0.1") || strings.Contains(text, "-1") {
+			t.Errorf("%s: clients are told %q", name, text)
 		}
 	}
 }
