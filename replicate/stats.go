@@ -44,7 +44,7 @@ type Stats struct {
 	// PositionsMissed counts writes under a bookmark whose position could not be asked
 	// for: what follows reads at the primary for a while.
 	PositionsMissed uint64
-	// ProbesFailed counts probes.
+	// ProbesFailed counts probes that had no answer, or not one that the Dialect understands.
 	ProbesFailed uint64
 	// Nodes are the servers, in the order of New.
 	Nodes []NodeStats
