@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"testing"
 	"time"
 
@@ -44,6 +45,49 @@ func BenchmarkRead(b *testing.B) {
 				if err := run.db.QueryRowContext(run.ctx, selectValue, "a").Scan(&value); err != nil {
 					b.Fatal(err)
 				}
+			}
+		})
+	}
+}
+
+// What the choice of a server costs, without database/sql.
+func BenchmarkRoute(b *testing.B) {
+	servers := memsql.New(2)
+	c, err := New(nodesOf(servers, 3), &Options{Probe: time.Hour})
+	if err != nil {
+		b.Fatal(err)
+	}
+	k, err := c.Connector().Connect(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	virtual := k.(*conn)
+	c.refresh(b.Context())
+	c.coarse.Store(c.now())
+	c.running.Store(1) // as far as reads can tell
+	inner, err := servers.Node(1).Connect(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw := inner.(driver.QueryerContext)
+	ctx := context.Background()
+	args := []driver.NamedValue{{Ordinal: 1, Value: "a"}}
+	b.Run("raw", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := raw.QueryContext(ctx, selectValue, args); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for name, ctx := range map[string]context.Context{"ours": ctx, "bookmark": c.WithBookmark(ctx, nil)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := virtual.QueryContext(ctx, selectValue, args); err != nil {
+					b.Fatal(err)
+				}
+				virtual.IsValid()
 			}
 		})
 	}

@@ -61,6 +61,18 @@ func (b *Bookmark) covered(was *progress) {
 	if b.wrote <= was.wrote {
 		b.wrote = 0
 	}
+	b.sawNothingSince(was)
+}
+
+// seen notes that a position contains everything that b had read when it was this.
+func (b *Bookmark) seen(was *progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sawNothingSince(was)
+}
+
+// sawNothingSince forgets the last read unless it came later. It is called under mu.
+func (b *Bookmark) sawNothingSince(was *progress) {
 	if b.read <= was.read {
 		b.read, b.node, b.incarnation = 0, 0, 0
 	}

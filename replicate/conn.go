@@ -147,10 +147,17 @@ func (c *conn) committed(ctx context.Context, p *physical, b *Bookmark) {
 	}
 	if p != nil && !p.broken {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.probeTimeout)
+		was := b.at()
 		position, err := k.dialect.Position(ctx, p)
 		cancel()
 		if err == nil {
-			b.raise(position, k.view.Load().epoch != 0)
+			v := k.view.Load()
+			b.raise(position, v.epoch != 0)
+			if v.epoch != 0 && position.Timeline == v.epoch && p.node.index == v.primary {
+				// What was seen before is in it too. Otherwise a client of INSERT .. RETURNING, as
+				// ORMs write, would have read at the primary, and stay there as long as it reads.
+				b.seen(&was)
+			}
 			return
 		}
 		p.broken = true // an answer may still be on its way

@@ -67,7 +67,8 @@ type Dialect interface {
 	Probe(ctx context.Context, server Asker) (Report, error)
 	// Position asks the primary for a position that contains all that this connection
 	// has committed, and preferably nothing more. Zero means that it has written
-	// nothing.
+	// nothing. Where servers tell an epoch it contains all that this connection could
+	// have read, too.
 	Position(ctx context.Context, primary Asker) (Position, error)
 	// Fault says what an error of the driver means. It is not asked about nil, nor about
 	// errors that match [driver.ErrBadConn], [io.EOF], [io.ErrUnexpectedEOF] or a

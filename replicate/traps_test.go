@@ -60,6 +60,36 @@ func TestTrap8And2TokenIsTakenAtTheCommitOnTheSameConnection(t *testing.T) {
 // position is that of the primary.
 func (w *world) position() uint64 { return 0x3000000 + 96*uint64(w.servers.Node(0).Writes()) }
 
+// ORMs write by INSERT .. RETURNING, which reads at the primary.
+func TestReadsAfterReturningRowsAreAtReplicas(t *testing.T) {
+	t.Parallel()
+	in(t, Options{}, func(t *testing.T, w *world) {
+		ctx := w.cluster.WithBookmark(t.Context(), nil)
+		for i := range int64(20) {
+			var got int64
+			tx, err := w.db.BeginTx(ctx, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tx.QueryRowContext(ctx, returnValue, "a", i).Scan(&got); err != nil {
+				t.Fatal(err)
+			}
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			if value, node := w.read(ctx, t, "a"); value != i || node == "p" {
+				t.Errorf("value is %d at %s, want %d at a replica that has it already", value, node, i)
+			}
+			if err := w.db.QueryRowContext(ctx, returnValue, "a", i).Scan(&got); err != nil {
+				t.Fatal(err)
+			}
+			if value, node := w.read(ctx, t, "a"); value != i || node == "p" {
+				t.Errorf("outside of a transaction: value is %d at %s, want %d at a replica", value, node, i)
+			}
+		}
+	})
+}
+
 func TestTrap10StatementsWithoutBookmarkSeeAllWrites(t *testing.T) {
 	t.Parallel()
 	in(t, Options{}, func(t *testing.T, w *world) {

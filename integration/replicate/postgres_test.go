@@ -303,6 +303,39 @@ func TestTrap7CrashPromotionAndAReturningOldPrimary(t *testing.T) {
 	}
 }
 
+// A standby that follows the new primary is used at once, though its control file tells
+// the timeline of its last restart point, which is the old one.
+func TestTrap6TimelineIsThatOfWhatAStandbyReceives(t *testing.T) {
+	f := start(t, replicate.Options{FailoverWait: 10 * time.Second}, byPGX)
+	f.servers[0].Kill()
+	heir, other := f.further(t)
+	f.servers[heir].Promote()
+	f.servers[other].Follow(f.servers[heir])
+	ctx := f.cluster.WithBookmark(t.Context(), nil)
+	if _, err := f.db.ExecContext(ctx, `UPDATE kv SET value = 1 WHERE key = 1`); err != nil {
+		t.Fatal(err)
+	}
+	var value int64
+	node := ""
+	for until := time.Now().Add(10 * time.Second); node != fmt.Sprint("db-", other) && time.Now().Before(until); {
+		if err := f.db.QueryRowContext(ctx, `SELECT value FROM kv WHERE key = 1`).Scan(&value); err != nil || value != 1 {
+			t.Fatalf("value is %d, %v; want 1", value, err)
+		}
+		node, _ = f.cluster.NodeOf(ctx)
+		time.Sleep(time.Millisecond)
+	}
+	if node != fmt.Sprint("db-", other) {
+		t.Errorf("the last read is at %s, want at the standby, db-%d", node, other)
+	}
+	rows, err := f.servers[other].Query(t.Context(), `SELECT c.timeline_id, r.received_tli FROM pg_control_checkpoint() c, pg_stat_wal_receiver r`)
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("rows are %v, %v", rows, err)
+	}
+	if rows[0][0] == rows[0][1] {
+		t.Logf("the control file knows timeline %s already: nothing was tried", rows[0][0])
+	}
+}
+
 func TestTrap1And3PositionsAreReached(t *testing.T) {
 	f := start(t, replicate.Options{Wait: 2 * time.Second, Fallback: replicate.ToError}, byPGX)
 	// With off, the WAL is written, and sent, a fifth of a second later.

@@ -15,8 +15,10 @@ const (
 	maxAddedModules = 2
 )
 
-// baseOf names the base of a program, if it is another than base: who adopts a package
-// for databases has packages database/sql and log/slog already.
+// baseOf names the base of a program, if it is another than base. Nobody adopts replicate
+// without a *sql.DB, so that what database/sql weighs is there before. log/slog is taken to
+// be there too, as it is where programs with a database log; it is 0.27 MB, without which
+// replicate would add 0.64 MB.
 var baseOf = map[string]string{"replicate": "basesql"}
 
 // Every program under testdata/adoption is base plus one package, constructed
