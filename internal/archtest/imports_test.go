@@ -62,6 +62,7 @@ const (
 	lru       = "github.com/hashicorp/golang-lru/v2"
 	gobreaker = "github.com/sony/gobreaker/v2"
 	client    = "github.com/prometheus/client_golang"
+	protobuf  = "google.golang.org/protobuf"
 	compress  = "github.com/klauspost/compress"
 )
 
@@ -86,6 +87,7 @@ var house = map[string]room{
 	"lb":              {floor: 2},
 	"replicate":       {floor: 2, foreign: []string{xxhash}},
 	"cache/httpcache": {floor: 2},
+	"cache/grpccache": {floor: 2, foreign: []string{grpc, protobuf}},
 	// A codec that compresses comes with the store for which that is worth it.
 	"cache/rediscache": {floor: 2, foreign: []string{goredis, compress}},
 
