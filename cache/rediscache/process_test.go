@@ -407,9 +407,7 @@ func TestNothingStaleSurvivesALostConnection(t *testing.T) {
 		last = done.Load() == 1
 		losses := store.Stats().Losses
 		killed += kill(t, server, "reader")
-		for store.Stats().Losses < losses+2 { // it is lost, and had again
-			time.Sleep(time.Millisecond)
-		}
+		eventually(t, "the connection is lost, and had again", func() bool { return store.Stats().Losses >= losses+2 })
 		var least [writeKeys]uint64
 		for k := range least {
 			least[k] = told[k].Load()
