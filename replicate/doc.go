@@ -21,9 +21,11 @@
 //
 // Every statement is looked at by itself, and one that is not certain to be a read goes to
 // the primary: so does one that locks rows, calls a function that is not known to only
-// read, or asks the catalog. Transactions go to the primary, those that are begun with
+// read ([Options.ReadFunctions] declares those of extensions and your own), or asks the
+// catalog. Transactions go to the primary, those that are begun with
 // [database/sql.TxOptions] ReadOnly to a replica. What a statement has changed of its
-// connection, by SET or LISTEN, holds for those that follow on the same sql.Conn.
+// connection, by SET or LISTEN, holds for those that follow on the same sql.Conn; if that
+// connection is lost they fail, rather than run on one that lacks it.
 //
 // # Choosing
 //
