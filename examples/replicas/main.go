@@ -53,21 +53,21 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}()
 
 	// One client of the program. Cluster.Middleware makes such a context for each request.
-	ctx = cluster.WithBookmark(ctx, nil)
+	mine := cluster.WithBookmark(ctx, nil)
 	write := func(likes int) error {
-		if _, err := db.ExecContext(ctx, "UPDATE kv SET value = $2 WHERE key = $1", "likes", likes); err != nil {
+		if _, err := db.ExecContext(mine, "UPDATE kv SET value = $2 WHERE key = $1", "likes", likes); err != nil {
 			return err
 		}
-		node, _ := cluster.NodeOf(ctx)
+		node, _ := cluster.NodeOf(mine)
 		_, err := fmt.Fprintf(out, "wrote %d at %s\n", likes, node)
 		return err
 	}
 	read := func() error {
 		var likes int
-		if err := db.QueryRowContext(ctx, "SELECT value FROM kv WHERE key = $1", "likes").Scan(&likes); err != nil {
+		if err := db.QueryRowContext(mine, "SELECT value FROM kv WHERE key = $1", "likes").Scan(&likes); err != nil {
 			return err
 		}
-		node, _ := cluster.NodeOf(ctx)
+		node, _ := cluster.NodeOf(mine)
 		_, err := fmt.Fprintf(out, "read %d at %s\n", likes, node)
 		return err
 	}
