@@ -47,7 +47,20 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: base, injector: c.injector}, nil
+	own := &conn{Conn: base, injector: c.injector}
+	// database/sql keeps a connection after a transaction that its context has ended only if
+	// it can be reset and validated: what base cannot, this must not pretend.
+	_, resets := base.(driver.SessionResetter)
+	_, validates := base.(driver.Validator)
+	switch {
+	case resets && validates:
+		return sound{resetting{own}}, nil
+	case resets:
+		return resetting{own}, nil
+	case validates:
+		return validating{own}, nil
+	}
+	return own, nil
 }
 
 // Driver implements [driver.Connector].
@@ -133,7 +146,7 @@ func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, erro
 	if err != nil {
 		return nil, err
 	}
-	return &tx{Tx: base, ctx: context.WithoutCancel(ctx), injector: c.injector}, nil
+	return &tx{Tx: base, ctx: ctx, injector: c.injector}, nil
 }
 
 func (c *conn) begin(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
@@ -149,19 +162,24 @@ func (c *conn) begin(ctx context.Context, o driver.TxOptions) (driver.Tx, error)
 	return c.Begin()
 }
 
+// resetting is a connection that can be reset, validating one that can be validated, and
+// sound one that can both.
+type (
+	resetting  struct{ *conn }
+	validating struct{ *conn }
+	sound      struct{ resetting }
+)
+
 // ResetSession implements [driver.SessionResetter].
-func (c *conn) ResetSession(ctx context.Context) error {
-	if base, ok := c.Conn.(driver.SessionResetter); ok {
-		return base.ResetSession(ctx)
-	}
-	return nil
+func (c resetting) ResetSession(ctx context.Context) error {
+	return c.Conn.(driver.SessionResetter).ResetSession(ctx)
 }
 
 // IsValid implements [driver.Validator].
-func (c *conn) IsValid() bool {
-	base, ok := c.Conn.(driver.Validator)
-	return !ok || base.IsValid()
-}
+func (c validating) IsValid() bool { return c.Conn.(driver.Validator).IsValid() }
+
+// IsValid implements [driver.Validator].
+func (c sound) IsValid() bool { return c.Conn.(driver.Validator).IsValid() }
 
 // CheckNamedValue implements [driver.NamedValueChecker].
 func (c *conn) CheckNamedValue(v *driver.NamedValue) error { return checkNamedValue(c.Conn, v) }
@@ -236,7 +254,7 @@ func positional(ctx context.Context, args []driver.NamedValue) ([]driver.Value, 
 // tx is a transaction.
 type tx struct {
 	driver.Tx
-	ctx      context.Context //nolint:containedctx // commit and rollback have none of their own
+	ctx      context.Context //nolint:containedctx // of BeginTx: commit and rollback have none of their own
 	injector *Injector
 }
 

@@ -176,6 +176,24 @@ func TestDatabaseWorksDisarmed(t *testing.T) {
 	}
 }
 
+// database/sql discards a connection whose transaction was ended by its context, if the
+// driver cannot reset it. One that only seems to could would be used again as it is.
+func TestConnectionsAreNoMoreThanTheirBase(t *testing.T) {
+	t.Parallel()
+	for _, bare := range []bool{false, true} {
+		s := &store{bare: bare, calls: map[string]int{}}
+		c, err := must(t, nil).Connector(s).Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, resets := c.(driver.SessionResetter)
+		_, validates := c.(driver.Validator)
+		if resets == bare || validates == bare {
+			t.Errorf("bare %t: it can be reset: %t, and validated: %t", bare, resets, validates)
+		}
+	}
+}
+
 // A fault in one step does not reach the database in it, and the others pass.
 func TestFaultsOfADatabase(t *testing.T) {
 	t.Parallel()
@@ -212,6 +230,28 @@ func TestCommitThatFailsDoesNotHappen(t *testing.T) {
 	if s.calls["commit"] != 0 || s.calls["rollback"] != 2 {
 		t.Errorf("calls are %v, want two rollbacks", s.calls)
 	}
+}
+
+// A client that has left is not held in a commit, which does not happen then.
+func TestCommitOfAClientThatLeftIsNotHeld(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		i := must(t, nil, Fault{Name: "f", Delay: Fixed(time.Hour / 2), Match: func(c Call) bool { return c.Method == "commit" }})
+		s := &store{calls: map[string]int{}}
+		c, err := i.Connector(s).Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		tx, err := c.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if err := tx.Commit(); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Second || s.calls["commit"] != 0 || s.calls["rollback"] != 1 {
+			t.Errorf("after %v: %v, calls %v", time.Since(begin), err, s.calls)
+		}
+	})
 }
 
 // database/sql tries again on another connection.

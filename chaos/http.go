@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/uprung/uprung"
@@ -38,7 +39,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer n.End()
 	goOn, err := n.Hold(r.Context())
-	if err != nil {
+	switch {
+	case err != nil && errors.Is(r.Context().Err(), context.DeadlineExceeded):
+		goOn = false // somebody else answers that time is over
+	case err != nil:
 		panic(http.ErrAbortHandler) // nobody waits for an answer
 	}
 	if !goOn {
@@ -54,36 +58,43 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case f.Err != nil:
 		panic(http.ErrAbortHandler)
 	case f.Body != (Body{}):
-		h.next.ServeHTTP(&damaged{ResponseWriter: w, damage: newDamage(r.Context(), n)}, r)
+		d := &damaged{ResponseWriter: w, damage: newDamage(r.Context(), n)}
+		h.next.ServeHTTP(d, r)
+		if d.cut.Load() {
+			panic(http.ErrAbortHandler)
+		}
 	default:
 		h.next.ServeHTTP(w, r)
 	}
 }
 
 // reset breaks the connection of a client: by a reset where it can be had, and else by
-// what net/http does to a response that is aborted.
+// what net/http does to a response that is aborted. It panics in either case, so that all
+// before it see a response that was aborted.
 func reset(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
+	if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
+			conn = over.NetConn() // below TLS, which would say goodbye
+		}
+		if linger, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+			_ = linger.SetLinger(0) // without it the connection is closed in order, which is no less broken
+		}
+		_ = conn.Close()
 	}
-	if linger, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = linger.SetLinger(0) // without it the connection is closed in order, which is no less broken
-	}
-	_ = conn.Close()
+	panic(http.ErrAbortHandler)
 }
 
 // damage is what is done to a body.
 type damage struct {
 	ctx      context.Context //nolint:containedctx // of the request that the body belongs to
 	n        Injection
-	begun    time.Time
-	passed   int64 // bytes
-	truncate int64 // bytes that are left to pass; negative if all are
+	next     time.Time // when the next bytes may pass
+	passed   int64     // bytes
+	truncate int64     // bytes that are left to pass; negative if all are
 }
 
 func newDamage(ctx context.Context, n Injection) *damage {
-	d := &damage{ctx: ctx, n: n, begun: time.Now(), truncate: -1}
+	d := &damage{ctx: ctx, n: n, truncate: -1}
 	switch b := n.Fault.Body; {
 	case b.Truncate > 0:
 		d.truncate = b.Truncate
@@ -110,14 +121,17 @@ func (d *damage) part(n int) (int, error) {
 	}
 	if rate := d.n.Fault.Body.Rate; rate > 0 {
 		n = min(n, max(1, int(float64(rate)*tick.Seconds())))
-		due := d.begun.Add(time.Duration(float64(d.passed+int64(n)) / float64(rate) * float64(time.Second)))
-		timer := time.NewTimer(time.Until(due))
+		if now := time.Now(); d.next.Before(now) {
+			d.next = now // what did not pass in time is not made up for
+		}
+		d.next = d.next.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
+		timer := time.NewTimer(time.Until(d.next))
 		defer timer.Stop()
 		select {
 		case <-timer.C:
 		case <-d.n.armed.done:
 		case <-d.ctx.Done():
-			return 0, context.Cause(d.ctx)
+			return 0, why(d.ctx)
 		}
 	}
 	return n, nil
@@ -142,12 +156,14 @@ func (d *damage) pass(p []byte) {
 type damaged struct {
 	http.ResponseWriter
 	damage *damage
+	cut    atomic.Bool
 }
 
 // Unwrap is for [http.ResponseController].
 func (w *damaged) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Write implements [io.Writer]. A body that is cut off aborts the response.
+// Write implements [io.Writer]. A body that is cut off aborts the response, once its
+// handler has returned.
 func (w *damaged) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return w.ResponseWriter.Write(p)
@@ -157,7 +173,8 @@ func (w *damaged) Write(p []byte) (int, error) {
 		n, err := w.damage.part(len(p) - written)
 		if errors.Is(err, ErrInjected) {
 			_ = http.NewResponseController(w.ResponseWriter).Flush() // what has passed arrives
-			panic(http.ErrAbortHandler)
+			w.cut.Store(true)
+			return written, err
 		}
 		if err != nil {
 			return written, err
@@ -180,7 +197,10 @@ func (w *damaged) Write(p []byte) (int, error) {
 }
 
 // Flush implements [http.Flusher].
-func (w *damaged) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+func (w *damaged) Flush() { _ = w.FlushError() }
+
+// FlushError is what [http.ResponseController] calls.
+func (w *damaged) FlushError() error { return http.NewResponseController(w.ResponseWriter).Flush() }
 
 // Hijack implements [http.Hijacker]. What is sent then is not damaged.
 func (w *damaged) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/httpx"
 	"github.com/uprung/uprung/middlewaretest"
 )
 
@@ -90,7 +92,7 @@ func TestFaultsAreWhatTheySay(t *testing.T) {
 					}
 					got := seen{status: resp.StatusCode, mark: resp.Header.Get(MarkField), retry: resp.Header.Get("Retry-After")}
 					text, err := io.ReadAll(resp.Body)
-					got.atBody, got.took = err, time.Since(begin)
+					got.atBody, got.took = err, time.Since(begin).Round(time.Millisecond)
 					if tt.fault.Status == 0 {
 						got.body = string(text)
 					}
@@ -228,6 +230,87 @@ func TestDisarmMidBody(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A handler that copies on a goroutine of its own is told of the end of a body, and the
+// process lives on.
+func TestTruncationOnAnotherGoroutine(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		i := must(t, nil, Fault{Name: "f", Body: Body{Truncate: 3}})
+		client := serve(t, i.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			done := make(chan error, 1)
+			go func() { _, err := io.Copy(w, strings.NewReader("0123456789")); done <- err }()
+			if err := <-done; !errors.Is(err, ErrInjected) {
+				t.Errorf("the copy ends with %v", err)
+			}
+		})))
+		resp, err := get(t.Context(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if text, err := io.ReadAll(resp.Body); string(text) != "012" || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("got %q, %v", text, err)
+		}
+	})
+}
+
+// What passes is bounded from when it comes on: a handler that takes its time has saved
+// nothing up.
+func TestRateHasNoCredit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		i := must(t, nil, Fault{Name: "f", Body: Body{Rate: 10}})
+		client := serve(t, i.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(time.Minute)
+			_, _ = io.WriteString(w, "0123456789")
+		})))
+		begin := time.Now()
+		resp, err := get(t.Context(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if _, err := io.ReadAll(resp.Body); err != nil || time.Since(begin) != time.Minute+time.Second {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+// A reset is a response that was aborted, to all before it.
+func TestResetIsSeenByThoseBefore(t *testing.T) {
+	t.Parallel()
+	var aborted atomic.Bool
+	h := must(t, nil, Fault{Name: "f", Reset: true}).Middleware(saying("real"))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		httpx.Serve(h, w, r, nil, func(resp httpx.Response) { aborted.Store(resp.Aborted) })
+	}))
+	defer server.Close()
+	resp, err := server.Client().Get(server.URL)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	server.Close() // and all handlers have ended
+	if err == nil || !aborted.Load() {
+		t.Errorf("%v, aborted: %t", err, aborted.Load())
+	}
+}
+
+// A place is given back by a body that was read to its end and never closed.
+func TestPlaceIsGivenBackAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		i := must(t, nil, Fault{Name: "f", Body: Body{Corrupt: 2}})
+		client := serve(t, saying("0123456789"))
+		client.Transport = i.Transport(client.Transport)
+		resp, err := get(t.Context(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.ReadAll(resp.Body)
+		if got := i.Stats().Active; got != 0 {
+			t.Errorf("%d active, want 0", got)
+		}
+		_ = resp.Body.Close()
+	})
 }
 
 // A body of which only its first bytes are read gives its place back when it is closed,

@@ -67,15 +67,12 @@ type Options struct {
 // An Injector injects faults while it is armed. Its methods Middleware, Transport and
 // Connector are its faces. It is safe for concurrent use. Use [New].
 type Injector struct {
-	o     Options
-	given Options
-	seed  uint64
-	drawn atomic.Uint64 // calls
-	mode  atomic.Int32
-	// active are the calls in the hands of the injector, and capped those that were left
-	// alone for that.
-	active atomic.Int64
-	capped atomic.Uint64
+	o      Options
+	given  Options
+	seed   uint64
+	drawn  atomic.Uint64 // calls
+	mode   atomic.Int32
+	active atomic.Int64 // calls in the hands of the injector
 
 	set   atomic.Pointer[faults]
 	armed atomic.Pointer[armed] // nil while it is not
@@ -139,6 +136,17 @@ func New(faults []Fault, o *Options) (*Injector, error) {
 // of an earlier one continues its figures. The error names every field that is not
 // valid, and nothing is changed then.
 func (i *Injector) SetFaults(all []Fault) error {
+	set, err := compile(all)
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.install(set)
+}
+
+// compile checks faults.
+func compile(all []Fault) (*faults, error) {
 	set := &faults{all: slices.Clone(all), count: make([]*counters, len(all)), page: make([]*httpx.Problem, len(all))}
 	var errs []error
 	index := make(map[string]int, len(all))
@@ -159,11 +167,11 @@ func (i *Injector) SetFaults(all []Fault) error {
 			set.page[at] = page
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	return set, errors.Join(errs...)
+}
+
+// install makes these the faults. The caller holds mu.
+func (i *Injector) install(set *faults) error {
 	fresh := 0
 	for _, f := range set.all {
 		if i.known[f.Name] == nil {
@@ -199,7 +207,7 @@ func (i *Injector) SetMode(mode uprung.Mode) error {
 }
 
 // Arm injects faults from now on, for a time that ends by itself. If the injector is
-// armed already, the time begins anew. It is an error if d is not above 0, or more than
+// armed already, the time begins anew, and calls that are held go on. It is an error if d is not above 0, or more than
 // Options.MaxArmed.
 func (i *Injector) Arm(d time.Duration) error {
 	if d <= 0 || d > i.o.MaxArmed {
@@ -276,7 +284,6 @@ type Injection struct {
 
 	injector *Injector
 	armed    *armed
-	count    *counters
 	page     *httpx.Problem
 	delay    time.Duration
 	random   uint64
@@ -309,24 +316,24 @@ func (i *Injector) Next(c Call) (Injection, bool) {
 			}
 			drawn = mix(hash(f.Name) ^ hash(name))
 		}
-		set.count[at].matched.Add(1)
 		if fraction(drawn) >= f.Share {
+			set.count[at].spared.Add(1)
 			continue
 		}
 		if mode != uprung.Enforce && (name == "" || !mode.Enforces(name)) {
 			set.count[at].shadow.Add(1)
 			return Injection{}, false
 		}
-		if i.active.Add(1) > int64(i.o.MaxActive) {
-			i.active.Add(-1)
-			i.capped.Add(1)
-			return Injection{}, false
-		}
-		set.count[at].injected.Add(1)
-		n := Injection{Fault: *f, injector: i, armed: a, count: set.count[at], page: set.page[at], random: mix(random)}
+		n := Injection{Fault: *f, injector: i, armed: a, page: set.page[at], random: mix(random)}
 		if f.Delay != nil {
 			n.delay = max(f.Delay(fraction(n.random)), 0)
 		}
+		if i.active.Add(1) > int64(i.o.MaxActive) {
+			i.active.Add(-1)
+			set.count[at].capped.Add(1)
+			return Injection{}, false
+		}
+		set.count[at].injected.Add(1)
 		return n, true
 	}
 	return Injection{}, false
@@ -366,8 +373,16 @@ func (n Injection) Hold(ctx context.Context) (goOn bool, err error) {
 	case <-n.armed.done:
 		return false, nil
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return false, why(ctx)
 	}
+}
+
+// why returns why a context has ended: its error, and the cause if it has one of its own.
+func why(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
 }
 
 // on reports whether the injector is still armed as it was.

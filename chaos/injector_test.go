@@ -221,7 +221,7 @@ func TestFaultsAreDrawnApart(t *testing.T) {
 	i := must(t, &Options{Seed: 1}, Fault{Name: "half", Share: 0.5, Reset: true}, Fault{Name: "other half", Share: 0.5, Status: 500})
 	calls(i, 10_000, Call{})
 	s := i.Stats().Faults
-	if a, b := s[0].Injected, s[1].Injected; a < 4800 || a > 5200 || b < 2350 || b > 2650 || s[1].Matched != 10_000-a {
+	if a, b := s[0].Injected, s[1].Injected; a < 4800 || a > 5200 || b < 2350 || b > 2650 || b+s[1].Spared != 10_000-a {
 		t.Errorf("stats are %+v, want 5000 and half of the other 5000", s)
 	}
 }

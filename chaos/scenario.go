@@ -50,9 +50,10 @@ func (s Scenario) validate(most time.Duration) error {
 // Run plays a scenario: it arms the injector for each step in turn, with the faults of
 // that, and returns nil once all are over. It returns the reason if the context ends or
 // the injector is disarmed meanwhile, [ErrArmed] if it is armed already, and an error that
-// names every step that is not valid before any of them has begun. When it returns, the
-// injector is disarmed and has the faults that it had.
-func (i *Injector) Run(ctx context.Context, s Scenario) (err error) {
+// names every step that is not valid before any of them has begun. What one step holds is
+// let go when the next begins. When it returns, the injector is disarmed and has the faults
+// that it had, unless another has armed it or set others meanwhile.
+func (i *Injector) Run(ctx context.Context, s Scenario) error {
 	errs := []error{s.validate(i.o.MaxArmed)}
 	for at, step := range s {
 		if _, err := New(step.Faults, nil); err != nil {
@@ -62,44 +63,54 @@ func (i *Injector) Run(ctx context.Context, s Scenario) (err error) {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	before := i.Faults()
-	var a *armed
+	var mine *armed
+	var before, set *faults
 	defer func() {
 		i.mu.Lock()
-		if a != nil && i.armed.Load() == a {
+		defer i.mu.Unlock()
+		if mine != nil && i.armed.Load() == mine {
 			i.disarm()
 		}
-		i.mu.Unlock()
-		if a != nil {
-			err = errors.Join(err, i.SetFaults(before))
+		if set != nil && i.set.Load() == set { // nobody else has changed them
+			i.set.Store(before)
 		}
 	}()
+	left := s.Duration()
 	for at, step := range s {
-		if at > 0 && i.armed.Load() != a {
-			return ErrDisarmed
+		next, err := compile(step.Faults)
+		if err != nil {
+			return err
 		}
 		i.mu.Lock()
-		if at == 0 && i.armed.Load() != nil {
-			i.mu.Unlock()
-			return ErrArmed
-		}
-		if at == 0 {
-			a = i.arm(s.Duration() + grace)
+		switch now := i.armed.Load(); {
+		case at == 0 && now != nil:
+			err = ErrArmed
+		case at > 0 && now != mine:
+			err = ErrDisarmed
+		case at == 0:
+			before = i.set.Load()
+			fallthrough
+		default:
+			if err = i.install(next); err == nil {
+				i.disarm() // which frees what the step before still holds
+				set, mine = next, i.arm(left+grace)
+			}
 		}
 		i.mu.Unlock()
-		if err := i.SetFaults(step.Faults); err != nil {
+		if err != nil {
 			return err
 		}
 		i.log("a step of chaos begins", slog.Int("step", at+1), slog.String("step_name", step.Name), slog.Duration("duration", step.For))
+		left -= step.For
 		timer := time.NewTimer(step.For)
 		select {
 		case <-timer.C:
-		case <-a.done:
+		case <-mine.done:
 			timer.Stop()
 			return ErrDisarmed
 		case <-ctx.Done():
 			timer.Stop()
-			return context.Cause(ctx)
+			return why(ctx)
 		}
 	}
 	return nil

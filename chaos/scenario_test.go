@@ -47,6 +47,57 @@ func TestScenarioPlaysItsSteps(t *testing.T) {
 	})
 }
 
+// What a step holds is let go when the next begins.
+func TestStepDoesNotOutliveItself(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		i, err := New(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- i.Run(t.Context(), Scenario{{For: time.Minute, Faults: []Fault{{Name: "hang", Delay: Fixed(time.Hour / 2)}}}, {For: time.Minute}})
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		n, ok := i.Next(Call{})
+		if !ok {
+			t.Fatal("the step injects nothing")
+		}
+		goOn, err := n.Hold(t.Context())
+		n.End()
+		if took := time.Since(begin); goOn || err != nil || took != time.Minute {
+			t.Errorf("held for %v: %t, %v", took, goOn, err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What another sets while a scenario runs is what it wanted.
+func TestScenarioLeavesWhatAnotherSets(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		i, err := New(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- i.Run(t.Context(), gameDay) }()
+		time.Sleep(time.Second)
+		if err := errors.Join(i.SetFaults([]Fault{{Name: "other", Status: 500}}), i.Arm(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, ErrDisarmed) {
+			t.Errorf("it ends with %v", err)
+		}
+		if _, armed := i.Armed(); !armed || i.Faults()[0].Name != "other" {
+			t.Errorf("armed %t with %v", armed, i.Faults())
+		}
+		i.Disarm()
+	})
+}
+
 func TestScenarioEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name string

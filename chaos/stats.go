@@ -13,7 +13,7 @@ import (
 var _ uprung.Source = (*Injector)(nil)
 
 // counters are what is counted of a fault.
-type counters struct{ matched, injected, shadow atomic.Uint64 }
+type counters struct{ spared, injected, shadow, capped atomic.Uint64 }
 
 // Stats are the figures of an [Injector] since it was made.
 type Stats struct {
@@ -21,7 +21,7 @@ type Stats struct {
 	Faults []FaultStats
 	// Active is the number of calls that are in the hands of the injector now.
 	Active int64
-	// Capped counts calls that were left alone because MaxActive others were.
+	// Capped counts calls that were left alone because MaxActive others were not.
 	Capped uint64
 	// Armed is whether it is armed now.
 	Armed bool
@@ -31,9 +31,10 @@ type Stats struct {
 type FaultStats struct {
 	// Name is that of the fault.
 	Name string
-	// Matched counts calls that could have met it, Injected those that have, and Shadow
-	// those that would have but for the mode.
-	Matched, Injected, Shadow uint64
+	// Injected counts calls that have met it, Shadow those that would have but for the
+	// mode, Capped those that would have but for MaxActive, and Spared those that matched
+	// and were outside the share.
+	Injected, Shadow, Capped, Spared uint64
 }
 
 // Stats returns a snapshot.
@@ -41,10 +42,12 @@ func (i *Injector) Stats() Stats {
 	i.mu.Lock()
 	known := maps.Clone(i.known)
 	i.mu.Unlock()
-	s := Stats{Active: i.active.Load(), Capped: i.capped.Load(), Armed: i.armed.Load() != nil}
+	s := Stats{Active: i.active.Load(), Armed: i.armed.Load() != nil}
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		c := known[name]
-		s.Faults = append(s.Faults, FaultStats{Name: name, Matched: c.matched.Load(), Injected: c.injected.Load(), Shadow: c.shadow.Load()})
+		f := FaultStats{Name: name, Injected: c.injected.Load(), Shadow: c.shadow.Load(), Capped: c.capped.Load(), Spared: c.spared.Load()}
+		s.Faults = append(s.Faults, f)
+		s.Capped += f.Capped
 	}
 	return s
 }
@@ -60,16 +63,15 @@ func (i *Injector) Metrics(yield func(uprung.Metric) bool) {
 		armed = 1
 	}
 	if !metric(uprung.Gauge, "uprung_chaos_armed", "Whether faults are injected: 1 or 0.", armed) ||
-		!metric(uprung.Gauge, "uprung_chaos_active_calls", "Calls in the hands of the injector.", float64(s.Active)) ||
-		!metric(uprung.Counter, "uprung_chaos_capped_total", "Calls that were left alone because too many others were not.", float64(s.Capped)) {
+		!metric(uprung.Gauge, "uprung_chaos_active_calls", "Calls in the hands of the injector.", float64(s.Active)) {
 		return
 	}
-	const help = "Calls by fault and what came of it: injected, spared (matched, and outside the share), shadow (would have been injected, but for the mode)."
+	const help = "Calls by fault and what came of it: injected, spared (matched, and outside the share), shadow and capped (would have been injected, but for the mode, or for the bound of active ones)."
 	for _, f := range s.Faults {
 		for _, one := range []struct {
 			result string
 			count  uint64
-		}{{"injected", f.Injected}, {"shadow", f.Shadow}, {"spared", f.Matched - min(f.Matched, f.Injected+f.Shadow)}} {
+		}{{"injected", f.Injected}, {"shadow", f.Shadow}, {"capped", f.Capped}, {"spared", f.Spared}} {
 			if !metric(uprung.Counter, "uprung_chaos_calls_total", help, float64(one.count),
 				uprung.Label{Name: "fault", Value: f.Name}, uprung.Label{Name: "result", Value: one.result}) {
 				return

@@ -21,10 +21,10 @@ func TestMetrics(t *testing.T) {
 	calls(i, 2, Call{})
 	want := strings.Split(`uprung_chaos_armed game 1
 uprung_chaos_active_calls game 0
-uprung_chaos_capped_total game 3
 uprung_chaos_calls_total game,all,injected 1
 uprung_chaos_calls_total game,all,shadow 2
-uprung_chaos_calls_total game,all,spared 3`, "\n")
+uprung_chaos_calls_total game,all,capped 3
+uprung_chaos_calls_total game,all,spared 0`, "\n")
 	var got []string
 	for m := range i.Metrics {
 		var labels []string

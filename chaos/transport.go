@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/uprung/uprung"
@@ -75,7 +76,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Header = make(http.Header)
 	}
 	resp.Header.Set(MarkField, n.Fault.Name)
-	if n.Fault.Body != (Body{}) && resp.Body != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+	if n.Fault.Body != (Body{}) && resp.Body != nil && resp.Body != http.NoBody && resp.StatusCode != http.StatusSwitchingProtocols {
 		ended = true
 		resp.Body = &damagedBody{ReadCloser: resp.Body, damage: newDamage(r.Context(), n)}
 	}
@@ -114,7 +115,7 @@ func made(r *http.Request, n *Injection) *http.Response {
 type damagedBody struct {
 	io.ReadCloser
 	damage *damage
-	closed bool
+	ended  sync.Once
 }
 
 // Read implements [io.Reader].
@@ -124,18 +125,22 @@ func (b *damagedBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.damage.part(len(p))
 	if err != nil {
+		b.end()
 		return 0, err
 	}
 	n, err = b.ReadCloser.Read(p[:n])
 	b.damage.pass(p[:n])
+	if err != nil {
+		b.end()
+	}
 	return n, err
 }
 
 // Close implements [io.Closer].
 func (b *damagedBody) Close() error {
-	if !b.closed {
-		b.closed = true
-		b.damage.n.End()
-	}
+	b.end()
 	return b.ReadCloser.Close()
 }
+
+// end gives the place of the injection back.
+func (b *damagedBody) end() { b.ended.Do(b.damage.n.End) }

@@ -34,8 +34,8 @@ type Options struct {
 	Deadline time.Duration
 
 	// AttemptTimeout bounds one attempt, up to the headers of its response. It should be
-	// what the service takes at the very most, and well below Deadline. Zero means 2s,
-	// negative none.
+	// what the service takes at the very most, and well below Deadline. Zero means 2s, or
+	// Deadline if that is less; negative none.
 	AttemptTimeout time.Duration
 
 	// HedgeAt is the quantile of response times after which a second request is sent.
@@ -82,7 +82,12 @@ func NewTransport(resolver lb.Resolver, o *Options) (*Transport, error) {
 		errs = append(errs, fmt.Errorf("client: %w", err))
 	}
 	total := cmp.Or(o.Deadline, 10*time.Second)
-	attempt := cmp.Or(o.AttemptTimeout, 2*time.Second)
+	attempt := o.AttemptTimeout
+	if attempt == 0 {
+		if attempt = 2 * time.Second; total > 0 {
+			attempt = min(attempt, total)
+		}
+	}
 	if total > 0 && attempt > total {
 		errs = append(errs, fmt.Errorf("client: AttemptTimeout is %v, want at most Deadline, %v", attempt, total))
 	}

@@ -115,6 +115,7 @@ func newMayhem(with bool) (http.Handler, error) {
 	if s.Cluster, err = ladder.NewCluster(nodes...); err != nil {
 		return nil, err
 	}
+	s.Ending = s.calm
 	base := &http.Transport{DialContext: s.DialContext, MaxIdleConnsPerHost: 256}
 	if !with {
 		s.Handler = inTurn(s.Addrs(), base)
@@ -169,7 +170,7 @@ func (s *stricken) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Handler.ServeHTTP(w, r)
 }
 
-// strike has the servers meet their faults in turn, until Figures is called.
+// strike has the servers meet their faults in turn, until calm is called.
 func (s *stricken) strike() {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -193,16 +194,9 @@ func (s *stricken) strike() {
 	}
 }
 
-// Figures ends the scenario, and says how often it struck.
-func (s *stricken) Figures() map[string]float64 {
-	s.once.Do(func() { s.stop = func() {} })
+// calm ends the scenario.
+func (s *stricken) calm() {
+	s.once.Do(func() { s.stop = func() {} }) // if it has not begun, it never does
 	s.stop()
 	s.playing.Wait()
-	struck := 0.0
-	for _, injector := range s.injectors {
-		for _, fault := range injector.Stats().Faults {
-			struck += float64(fault.Injected)
-		}
-	}
-	return map[string]float64{"injected": struck}
 }

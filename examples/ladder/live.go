@@ -44,6 +44,8 @@ const (
 	// maxViewers bounds the pages that are open at a time, and maxEvents what waits for
 	// one that does not read.
 	maxViewers, maxEvents = 16, 64
+	// viewerPatience is how long a page may take to read an event.
+	viewerPatience = 10 * time.Second
 )
 
 // live is the page, and what it shows: one climb, or one rung that is explored, at a time.
@@ -52,6 +54,8 @@ type live struct {
 	ctx      context.Context //nolint:containedctx // of the command: what runs ends with it
 	injector *chaos.Injector
 	with     atomic.Bool
+
+	turn sync.Mutex // held to have something else run, or fail
 
 	mu      sync.Mutex
 	state   state                   // guarded by mu
@@ -114,6 +118,9 @@ func (c *command) serveLive(ctx context.Context, out io.Writer) error {
 	listener, err := net.Listen("tcp", c.http)
 	if err != nil {
 		return fmt.Errorf("ladder: %w", err)
+	}
+	if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() { // whatever localhost is taken for here
+		return errors.Join(fmt.Errorf("ladder: -http is %q, which is %s here, want an address of this machine alone", c.http, listener.Addr()), listener.Close())
 	}
 	if _, err := fmt.Fprintf(out, "the ladder is at http://%s\n", listener.Addr()); err != nil {
 		return err
@@ -192,6 +199,9 @@ func (l *live) handler() http.Handler {
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { l.stop(); respond(w, l.now()) })
 	mux.HandleFunc("POST /explore/{rung}", l.explore)
 	mux.HandleFunc("POST /with/{on}", func(w http.ResponseWriter, r *http.Request) {
+		if !l.explores(w) {
+			return
+		}
 		l.with.Store(r.PathValue("on") == "true")
 		l.change(func(s *state) { s.With = l.with.Load() })
 		respond(w, l.now())
@@ -205,6 +215,10 @@ func (l *live) handler() http.Handler {
 		}
 		if !localName(host) { // a name of another that leads here
 			http.Error(w, "this page is for this machine alone", http.StatusForbidden)
+			return
+		}
+		if from := r.Header.Get("Sec-Fetch-Site"); r.URL.Path != "/" && from != "" && from != "same-origin" && from != "none" {
+			http.Error(w, "this is for the page alone", http.StatusForbidden)
 			return
 		}
 		guarded.ServeHTTP(w, r)
@@ -264,7 +278,8 @@ func (l *live) change(f func(*state)) {
 	l.tell("state", l.state)
 }
 
-// tell tells all pages. One that does not read misses it. The caller holds mu.
+// tell tells all pages. One that does not read is let go: it asks again, and is told all.
+// The caller holds mu.
 func (l *live) tell(name string, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -274,6 +289,8 @@ func (l *live) tell(name string, v any) {
 		select {
 		case viewer <- event{name, data}:
 		default:
+			delete(l.viewers, viewer)
+			close(viewer)
 		}
 	}
 }
@@ -287,9 +304,12 @@ func (l *live) events(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
 		return
 	}
+	for name, v := range map[string]any{"state": l.state, "results": append([]result{}, l.results...)} {
+		if data, err := json.Marshal(v); err == nil {
+			viewer <- event{name, data}
+		}
+	}
 	l.viewers[viewer] = struct{}{}
-	l.tell("state", l.state)
-	l.tell("results", append([]result{}, l.results...))
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -304,9 +324,13 @@ func (l *live) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		select {
-		case e := <-viewer:
+		case e, ok := <-viewer:
+			if !ok {
+				return
+			}
 			var b bytes.Buffer
 			_, _ = fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", e.name, e.data) // of a buffer there is no error
+			_ = flush.SetWriteDeadline(time.Now().Add(viewerPatience))        // where there is none, it waits
 			if _, err := w.Write(b.Bytes()); err != nil {
 				return
 			}
@@ -322,6 +346,10 @@ func (l *live) report(p ladder.Progress) {
 	defer l.mu.Unlock()
 	if l.state.Mode == "playing" && (l.state.Rung != p.Rung.Name || l.state.With != p.With) {
 		l.state.Rung, l.state.With = p.Rung.Name, p.With
+		l.tell("state", l.state)
+	}
+	if _, armed := l.injector.Armed(); !armed && l.state.Fault != "" { // it has expired
+		l.state.Fault = ""
 		l.tell("state", l.state)
 	}
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -344,8 +372,11 @@ func (l *live) done(o ladder.Outcome) {
 
 // begin ends what runs and has something else run in its place.
 func (l *live) begin(s state, run func(context.Context) error) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
 	l.stop()
 	l.running.Wait()
+	l.injector.Disarm()
 	ctx, cancel := context.WithCancel(l.ctx)
 	l.mu.Lock()
 	l.cancel = cancel
@@ -397,6 +428,11 @@ func (l *live) explore(w http.ResponseWriter, r *http.Request) {
 
 // fault injects a fault, or none.
 func (l *live) fault(w http.ResponseWriter, r *http.Request) {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	if !l.explores(w) {
+		return
+	}
 	name := r.PathValue("name")
 	if name == "none" {
 		l.injector.Disarm()
@@ -419,6 +455,15 @@ func (l *live) fault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.Error(w, "there is no such fault", http.StatusNotFound)
+}
+
+// explores reports whether there is something to switch or to break, and else says so.
+func (l *live) explores(w http.ResponseWriter) bool {
+	if l.now().Mode == "exploring" {
+		return true
+	}
+	http.Error(w, "no rung is explored", http.StatusConflict)
+	return false
 }
 
 // stop ends what runs.

@@ -132,6 +132,11 @@ func TestLiveExplores(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newTestLive(t)
+		for _, path := range []string{"/with/true", "/fault/slow"} {
+			if got := l.post(path); got.Code != http.StatusConflict {
+				t.Errorf("%s while nothing runs: %d", path, got.Code)
+			}
+		}
 		if got := l.post("/explore/quiet"); got.Code != 200 {
 			t.Fatalf("%d %s", got.Code, got.Body)
 		}
@@ -153,15 +158,15 @@ func TestLiveExplores(t *testing.T) {
 		}
 		l.post("/fault/none")
 		look("mended", func(p progress) bool { return p.Failed == 0 && p.Served > 20 })
-		l.post("/stop")
-		synctest.Wait()
-		if s := l.now(); s.Mode != "idle" {
-			t.Errorf("state is %+v", s)
-		}
 		for path, want := range map[string]int{"/explore/none": 404, "/fault/flood": 404} {
 			if got := l.post(path); got.Code != want {
 				t.Errorf("%s: %d, want %d", path, got.Code, want)
 			}
+		}
+		l.post("/stop")
+		synctest.Wait()
+		if s := l.now(); s.Mode != "idle" {
+			t.Errorf("state is %+v", s)
 		}
 	})
 }
@@ -238,7 +243,7 @@ func TestLiveIsBounded(t *testing.T) {
 			}
 			continue
 		}
-		if line, err := bufio.NewReader(resp.Body).ReadString('\n'); err != nil || line != "event: state\n" {
+		if line, err := bufio.NewReader(resp.Body).ReadString('\n'); err != nil || line != "event: state\n" && line != "event: results\n" {
 			t.Errorf("page %d begins with %q, %v", at, line, err)
 		}
 	}

@@ -37,7 +37,7 @@ func browser(t *testing.T) string {
 func serve(t *testing.T, args ...string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "ladder")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/uprung/uprung/examples/ladder").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "../..", "-o", binary, "./examples/ladder").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	cmd := exec.Command(binary, append(args, "-http", "127.0.0.1:0")...)

@@ -27,6 +27,9 @@ type Node struct {
 // has not answered is lost; later it is back at the same address. It is safe for
 // concurrent use.
 type Cluster struct {
+	// Ending is called when the half ends, however that is. Nil calls nothing.
+	Ending func()
+
 	nodes []*node
 
 	// Set by start.
@@ -170,6 +173,9 @@ func (c *Cluster) note(err error) {
 // close stops the servers, once the context of start is done, and returns all that
 // went wrong with them.
 func (c *Cluster) close() error {
+	if c.Ending != nil {
+		c.Ending()
+	}
 	c.outages.Wait()
 	for _, n := range c.nodes {
 		c.note(n.kill())
