@@ -34,6 +34,8 @@ const (
 	ByWrites
 	// ByReads fell back to the primary: no replica was known to have what the bookmark
 	// had seen.
+	// Who reads there faster than servers are asked where they are stays there, as each
+	// read is one more that a replica has yet to be known to have.
 	ByReads
 	// ByBound fell back to the primary: all replicas were staler than the bound.
 	ByBound
