@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // Middleware injects faults into requests to next: innermost of a chain, so that all
@@ -141,7 +142,7 @@ func (d *damage) part(n int) (int, error) {
 func (d *damage) pass(p []byte) {
 	if every := d.n.Fault.Body.Corrupt; every > 0 && d.n.on() {
 		for at := range p {
-			if mix(d.n.random+uint64(d.passed+int64(at)))%uint64(every) == 0 {
+			if splitmix.Mix(d.n.random+uint64(d.passed+int64(at)))%uint64(every) == 0 {
 				p[at] ^= 0x55
 			}
 		}

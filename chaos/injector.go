@@ -17,6 +17,7 @@ import (
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
 	"github.com/uprung/uprung/internal/option"
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 const (
@@ -301,22 +302,22 @@ func (i *Injector) Next(c Call) (Injection, bool) {
 		return Injection{}, false
 	}
 	set := i.set.Load()
-	random := mix(i.seed + i.drawn.Add(1)*phi)
+	random := splitmix.Mix(i.seed + i.drawn.Add(1)*splitmix.Phi)
 	for at := range set.all {
 		f := &set.all[at]
 		if f.Requested && !i.requested(f.Name, c.Request) || f.Match != nil && !f.Match(c) {
 			continue
 		}
-		random = mix(random + phi)
+		random = splitmix.Mix(random + splitmix.Phi)
 		drawn, name := random, ""
 		if f.Key != nil {
 			var ok bool
 			if name, ok = f.Key(c); !ok {
 				continue
 			}
-			drawn = mix(hash(f.Name) ^ hash(name))
+			drawn = splitmix.Mix(hash(f.Name) ^ hash(name))
 		}
-		if fraction(drawn) >= f.Share {
+		if splitmix.Fraction(drawn) >= f.Share {
 			set.count[at].spared.Add(1)
 			continue
 		}
@@ -324,9 +325,9 @@ func (i *Injector) Next(c Call) (Injection, bool) {
 			set.count[at].shadow.Add(1)
 			return Injection{}, false
 		}
-		n := Injection{Fault: *f, injector: i, armed: a, page: set.page[at], random: mix(random)}
+		n := Injection{Fault: *f, injector: i, armed: a, page: set.page[at], random: splitmix.Mix(random)}
 		if f.Delay != nil {
-			n.delay = max(f.Delay(fraction(n.random)), 0)
+			n.delay = max(f.Delay(splitmix.Fraction(n.random)), 0)
 		}
 		if i.active.Add(1) > int64(i.o.MaxActive) {
 			i.active.Add(-1)

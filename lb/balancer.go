@@ -14,6 +14,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/health"
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // ErrNoEndpoint is matched by the [*uprung.Rejection] of a request for which there is
@@ -101,7 +102,7 @@ func (b *Balancer) random() uint64 {
 	if b.o.Seed == 0 {
 		return rand.Uint64()
 	}
-	return mix(b.o.Seed + b.draws.Add(1)*phi)
+	return splitmix.Mix(b.o.Seed + b.draws.Add(1)*splitmix.Phi)
 }
 
 // Run resolves the endpoints from time to time, or watches them if the resolver is a
@@ -465,16 +466,4 @@ func (b *Balancer) failedInRow(n *node, now time.Duration) {
 	if at >= 0 && b.eject(s.nodes, s.nodes[at], consecutiveFailures, now) {
 		b.drawAgain(s, now)
 	}
-}
-
-// phi and mix make a sequence of random numbers (splitmix64: Steele, Lea and Flood,
-// OOPSLA 2014).
-const phi = 0x9e3779b97f4a7c15
-
-func mix(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/uprung/uprung"
 	"github.com/uprung/uprung/internal/httpx"
+	"github.com/uprung/uprung/internal/splitmix"
 	"github.com/uprung/uprung/lb/pick"
 	"github.com/uprung/uprung/shard"
 )
@@ -83,16 +84,16 @@ const levelStream = 0x5851f42d4c957f2d
 
 // pick chooses by level, zone and policy.
 func (e *exchange) pick(s *snapshot) bool {
-	random := mix(e.random ^ levelStream)
+	random := splitmix.Mix(e.random ^ levelStream)
 	level := 0
-	for u := fraction(random); level < len(s.levels)-1 && u >= s.levels[level].upTo; {
+	for u := splitmix.Fraction(random); level < len(s.levels)-1 && u >= s.levels[level].upTo; {
 		level++
 	}
 	// If the level has none that is eligible, one of the others may.
 	for i := range s.levels {
 		l := &s.levels[(level+i)%len(s.levels)]
 		groups := [2]*group{l.own, l.other}
-		if l.leaves(e.now, e.b.o.ZoneInFlight, fraction(mix(random))) {
+		if l.leaves(e.now, e.b.o.ZoneInFlight, splitmix.Fraction(splitmix.Mix(random))) {
 			groups[0], groups[1] = l.other, l.own
 		}
 		for _, g := range groups {
@@ -146,15 +147,12 @@ func (e *exchange) Refuses(endpoint int) bool {
 		// Another random number for each endpoint, that policies do not draw. One key has
 		// the same at each request: once its endpoint is warm enough, it stays there.
 		share := e.group.share(n, e.now, e.b.o.SlowStart)
-		if share < 1 && fraction(mix(e.hash^n.hash^levelStream)) >= share {
+		if share < 1 && splitmix.Fraction(splitmix.Mix(e.hash^n.hash^levelStream)) >= share {
 			return true
 		}
 	}
 	return e.b.o.Eligible != nil && !e.b.o.Eligible(n.ID)
 }
-
-// fraction maps a random number to [0, 1).
-func fraction(random uint64) float64 { return float64(random>>11) / (1 << 53) }
 
 // failed ends an exchange that has no response, and returns why it has none.
 func (e *exchange) failed(err error) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/uprung/uprung/internal/splitmix"
 	"github.com/uprung/uprung/shard"
 )
 
@@ -132,7 +133,7 @@ func shuffled(hashes []uint64, round uint64) []int {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(mix(hashes[a]+round*phi), mix(hashes[b]+round*phi))
+		return cmp.Compare(splitmix.Mix(hashes[a]+round*splitmix.Phi), splitmix.Mix(hashes[b]+round*splitmix.Phi))
 	})
 	return order
 }

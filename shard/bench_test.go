@@ -3,6 +3,8 @@ package shard
 import (
 	"fmt"
 	"testing"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 func BenchmarkLookup(b *testing.B) {
@@ -33,7 +35,7 @@ func BenchmarkWalk3(b *testing.B) {
 			b.ReportAllocs()
 			hash := uint64(0)
 			for b.Loop() {
-				hash += phi
+				hash += splitmix.Phi
 				left := 3
 				table.Walk(hash, func(int) bool { left--; return left > 0 })
 			}

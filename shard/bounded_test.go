@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 func mustBounded(tb testing.TB, table Table, o *BoundedOptions) *Bounded {
@@ -69,7 +71,7 @@ func TestBoundedAgainstTheModel(t *testing.T) {
 					leases = slices.Delete(leases, i, i+1)
 					continue
 				}
-				hash := uint64(random.IntN(20)) * phi // few keys, so that nodes are full
+				hash := uint64(random.IntN(20)) * splitmix.Phi // few keys, so that nodes are full
 				want := -1
 				table.Walk(hash, func(node int) bool {
 					want = node
@@ -108,7 +110,7 @@ func TestTrap09BoundedUnderConcurrency(t *testing.T) {
 				random := rand.New(rand.NewPCG(2, uint64(i)))
 				for len(leases[i]) < each {
 					// All prefer one of two nodes; some are released in between.
-					hash := uint64(random.IntN(2)) * phi
+					hash := uint64(random.IntN(2)) * splitmix.Phi
 					b.Acquire(hash).Release()
 					leases[i] = append(leases[i], b.Acquire(hash))
 				}
@@ -149,7 +151,7 @@ func TestTrap09BoundedNeverOvershoots(t *testing.T) {
 		for range workers {
 			wg.Go(func() {
 				for range each {
-					b.Acquire(phi)
+					b.Acquire(splitmix.Phi)
 				}
 			})
 		}
@@ -244,7 +246,7 @@ func TestBoundedCountsNothingAfterAPanic(t *testing.T) {
 		table := &broken{Ring: mustRing(t, numbered(3), nil)}
 		b := mustBounded(t, table, nil)
 		for range 5 { // so that the home is full
-			b.Acquire(phi)
+			b.Acquire(splitmix.Phi)
 		}
 		want := b.Stats()
 		table.lookup, table.before, table.after = row.lookup, row.before, row.after
@@ -256,7 +258,7 @@ func TestBoundedCountsNothingAfterAPanic(t *testing.T) {
 						panicked++
 					}
 				}()
-				b.Acquire(phi).Release()
+				b.Acquire(splitmix.Phi).Release()
 			}()
 		}
 		if panicked == 0 {
@@ -386,9 +388,9 @@ func TestNewBoundedNamesWhatIsWrong(t *testing.T) {
 func TestBoundedDoesNotAllocate(t *testing.T) {
 	b := mustBounded(t, mustRing(t, numbered(100), nil), nil)
 	for range 1000 {
-		b.Acquire(phi) // whose node is full from now on
+		b.Acquire(splitmix.Phi) // whose node is full from now on
 	}
-	if got := testing.AllocsPerRun(1000, func() { b.Acquire(phi).Release() }); got != 0 {
+	if got := testing.AllocsPerRun(1000, func() { b.Acquire(splitmix.Phi).Release() }); got != 0 {
 		t.Errorf("%v allocations, want 0", got)
 	}
 	if b.Stats().Away == 0 {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // diffSamples is the number of hashes that [Diff] looks up in both tables.
@@ -64,7 +66,7 @@ func Diff(from, to Table) Difference {
 // sample returns the i-th hash: anywhere within the i-th part of the range.
 func sample(i uint64) uint64 {
 	const part = 64 - 16
-	return i<<part | mix(i*phi)>>(64-part)
+	return i<<part | splitmix.Mix(i*splitmix.Phi)>>(64-part)
 }
 
 // ideal returns the share of keys that must move for every node to have its

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 const (
@@ -123,7 +125,7 @@ func (h *Hot) place(hash uint64, nodes int) int {
 	}
 	// Calls of all kinds raise the count, so that it may be even in all of one kind.
 	// Scrambled, it has no such pattern.
-	return scale(mix(uint64(count)), min(h.nodes, nodes))
+	return scale(splitmix.Mix(uint64(count)), min(h.nodes, nodes))
 }
 
 // count counts a key, and returns its new count and whether it is hot.
@@ -160,7 +162,7 @@ func (h *Hot) count(hash uint64) (count int64, hot bool) {
 }
 
 // set returns the set of a hash.
-func (h *Hot) set(hash uint64) *hotSet { return &h.sets[mix(hash^h.secret)>>h.shift] }
+func (h *Hot) set(hash uint64) *hotSet { return &h.sets[splitmix.Mix(hash^h.secret)>>h.shift] }
 
 // decide says whether the key of c is hot, by a count that was halved up to an epoch.
 func (h *Hot) decide(c *hotCell, count int64, total, epoch uint64) bool {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 func mustHot(tb testing.TB, o *HotOptions) *Hot {
@@ -29,7 +31,7 @@ func TestHotFindsTheHottest(t *testing.T) {
 	const n = hotWindow - 1 // before anything is halved
 	exact := make(map[uint64]float64)
 	for range n {
-		hash := mix(zipf.Uint64())
+		hash := splitmix.Mix(zipf.Uint64())
 		exact[hash] += 1.0 / n
 		h.Observe(hash)
 	}
@@ -47,8 +49,8 @@ func TestHotFindsTheHottest(t *testing.T) {
 		}
 	}
 	for rank := range uint64(3) {
-		if got := stats.Hottest[rank].Hash; got != mix(rank) {
-			t.Errorf("rank %d is %x, want %x", rank, got, mix(rank))
+		if got := stats.Hottest[rank].Hash; got != splitmix.Mix(rank) {
+			t.Errorf("rank %d is %x, want %x", rank, got, splitmix.Mix(rank))
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // Jump is jump consistent hashing (Lamping and Veach, arXiv:1406.2294, 2014): of
@@ -96,8 +98,8 @@ func (j *Jump) walkMany(hash uint64, yield func(node int) bool) {
 func (j *Jump) walkOthers(hash uint64, seen nodeSet, yield func(node int) bool) {
 	seen.add(j.Lookup(hash))
 	for range 2 * len(j.nodes) {
-		hash += phi
-		if node := j.Lookup(mix(hash)); seen.add(node) && !yield(node) {
+		hash += splitmix.Phi
+		if node := j.Lookup(splitmix.Mix(hash)); seen.add(node) && !yield(node) {
 			return
 		}
 	}

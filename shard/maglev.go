@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 const (
@@ -83,7 +85,7 @@ func (m *Maglev) fill() {
 	orders := make([]permutation, len(m.nodes))
 	for i, n := range m.nodes {
 		h := Hash(n.ID)
-		orders[i] = permutation{next: uint32(h % size), skip: uint32(mix(h)%(size-1) + 1)}
+		orders[i] = permutation{next: uint32(h % size), skip: uint32(splitmix.Mix(h)%(size-1) + 1)}
 	}
 	taken := make([]bool, size)
 	take := func(node int) {

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // The models are slow and obvious: they keep nodes in the order in which they came,
@@ -30,7 +32,7 @@ func ringModel(points int) *model {
 		all = all[:0]
 		for _, n := range nodes {
 			for v := range max(n.Weight, 1) * points {
-				all = append(all, point{mix(Hash(n.ID) + uint64(v)*phi), n.ID})
+				all = append(all, point{splitmix.Mix(Hash(n.ID) + uint64(v)*splitmix.Phi), n.ID})
 			}
 		}
 		slices.SortFunc(all, func(a, b point) int {
@@ -88,7 +90,7 @@ func maglevModel(size int) *model {
 				}
 				turns[next.ID]++
 				h := Hash(next.ID)
-				offset, skip := h%uint64(size), mix(h)%uint64(size-1)+1
+				offset, skip := h%uint64(size), splitmix.Mix(h)%uint64(size-1)+1
 				for {
 					at := (offset + uint64(steps[next.ID])*skip) % uint64(size)
 					steps[next.ID]++
@@ -126,7 +128,7 @@ func rendezvousModel() *model {
 		},
 		owner: func(hash uint64) string {
 			best := slices.MinFunc(all, func(a, b Node) int {
-				x, y := mix(hash^Hash(a.ID)), mix(hash^Hash(b.ID))
+				x, y := splitmix.Mix(hash^Hash(a.ID)), splitmix.Mix(hash^Hash(b.ID))
 				return cmp.Or(
 					cmp.Compare(
 						cost(logs, x)*uint64(max(b.Weight, 1)),

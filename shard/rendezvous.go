@@ -1,6 +1,10 @@
 package shard
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/uprung/uprung/internal/splitmix"
+)
 
 // Rendezvous is weighted rendezvous hashing, or highest random weight (Thaler and
 // Ravishankar, IEEE/ACM Transactions on Networking 6(1), 1998; weights by the
@@ -50,7 +54,7 @@ func (r *Rendezvous) Lookup(hash uint64) int {
 	}
 	best, highest := 0, uint64(0)
 	for i, h := range r.hashes {
-		if draw := mix(hash ^ h); draw > highest {
+		if draw := splitmix.Mix(hash ^ h); draw > highest {
 			best, highest = i, draw
 		}
 	}
@@ -66,7 +70,7 @@ type bid struct {
 }
 
 func (r *Rendezvous) bid(hash uint64, node int) bid {
-	b := bid{draw: mix(hash ^ r.hashes[node]), node: node}
+	b := bid{draw: splitmix.Mix(hash ^ r.hashes[node]), node: node}
 	if r.logs != nil {
 		b.cost = cost(r.logs, b.draw)
 		b.weight = uint64(r.nodes[node].Weight)

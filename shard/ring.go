@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 const (
@@ -129,10 +131,10 @@ func (n Node) points(unit int) func(yield func(uint64) bool) {
 	return func(yield func(uint64) bool) {
 		h := Hash(n.ID)
 		for range n.Weight * unit {
-			if !yield(mix(h)) {
+			if !yield(splitmix.Mix(h)) {
 				return
 			}
-			h += phi
+			h += splitmix.Phi
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 const (
@@ -149,7 +151,7 @@ func (s *Slots) assign() {
 }
 
 // slotHash is a random number of a slot.
-func slotHash(slot int) uint64 { return mix(uint64(slot) * phi) }
+func slotHash(slot int) uint64 { return splitmix.Mix(uint64(slot) * splitmix.Phi) }
 
 // quotas returns how many of count slots each node is to have: its ideal share,
 // rounded down or up. Rounded up are first those that hold more than the share

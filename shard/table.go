@@ -62,21 +62,6 @@ func checkTable(subject string, t Table) error {
 // chooses keys can choose the node they go to.
 func Hash(key string) uint64 { return xxhash.Sum64String(key) }
 
-// phi is 2^64 divided by the golden ratio: the step of a sequence whose elements
-// stay apart (Knuth, The Art of Computer Programming, volume 3, section 6.4).
-const phi = 0x9e3779b97f4a7c15
-
-// mix is the finalizer of splitmix64: a bijection after which every bit of x has
-// changed every bit of the result with a probability near one half (Steele, Lea
-// and Flood, OOPSLA 2014; constants by Stafford, variant 13).
-func mix(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
 // scale maps a hash to 0..n-1 by its high bits, evenly and without a division.
 func scale(hash uint64, n int) int {
 	high, _ := bits.Mul64(hash, uint64(n))

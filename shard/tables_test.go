@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // kind is a kind of table, for tests that all of them pass.
@@ -49,7 +51,7 @@ func numbered(n int) []Node {
 }
 
 // testHash is a sequence of hashes without order.
-func testHash(i int) uint64 { return mix(uint64(i+1) * phi) }
+func testHash(i int) uint64 { return splitmix.Mix(uint64(i+1) * splitmix.Phi) }
 
 // owner returns the ID of the node of a hash.
 func owner(t Table, hash uint64) string { return t.Nodes()[t.Lookup(hash)].ID }

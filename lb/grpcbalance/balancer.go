@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/endpointsharding"
 	"google.golang.org/grpc/balancer/pickfirst"
+
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // Balancer balances the calls of all connections whose service config names it. Use
@@ -128,17 +130,5 @@ func (b *Balancer) random() uint64 {
 	if b.o.Seed == 0 {
 		return rand.Uint64()
 	}
-	return mix(b.o.Seed + b.draws.Add(1)*phi)
-}
-
-// phi and mix make a sequence of random numbers (splitmix64: Steele, Lea and Flood,
-// OOPSLA 2014).
-const phi = 0x9e3779b97f4a7c15
-
-func mix(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
+	return splitmix.Mix(b.o.Seed + b.draws.Add(1)*splitmix.Phi)
 }

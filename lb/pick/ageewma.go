@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // AgeEWMA is the default of package lb: of six endpoints drawn at random, the one
@@ -109,7 +110,7 @@ func (p *ageEWMA) Pick(r Request) (Token, bool) {
 	for i := 0; i < draws; i += 2 {
 		a, b := pair(random, len(up))
 		drawn[i], drawn[i+1] = int32(a), int32(b)
-		random = mix(random)
+		random = splitmix.Mix(random)
 	}
 	if r.Filter != nil {
 		n := 0

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // model is the score of AgeEWMA from a list of all requests that are out.
@@ -311,7 +312,7 @@ func TestTrap22DistinctDraws(t *testing.T) {
 		p.Take(0, 0)
 	}
 	for i := range uint64(50) {
-		if token, _ := p.Pick(Request{Random: mix(i)}); token.Endpoint != 1 {
+		if token, _ := p.Pick(Request{Random: splitmix.Mix(i)}); token.Endpoint != 1 {
 			t.Fatal("picked the endpoint with 100 requests")
 		}
 	}
@@ -369,7 +370,7 @@ func TestUnknownEndpointIsTriedOnce(t *testing.T) {
 	}
 	counts := make([]int, 3)
 	for i := range uint64(30) {
-		token, _ := p.Pick(Request{Now: 6 * time.Millisecond, Random: mix(i)})
+		token, _ := p.Pick(Request{Now: 6 * time.Millisecond, Random: splitmix.Mix(i)})
 		counts[token.Endpoint]++
 	}
 	if counts[2] != 1 {

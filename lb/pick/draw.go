@@ -2,16 +2,6 @@ package pick
 
 import "math/bits"
 
-// mix is the finalizer of splitmix64 (Steele, Lea and Flood, OOPSLA 2014; constants
-// by Stafford, variant 13): one random number makes another.
-func mix(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
 // pair draws two different numbers below n, n >= 2, with the low and the high half
 // of a random number.
 func pair(random uint64, n int) (a, b int) {

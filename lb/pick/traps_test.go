@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/uprung/uprung"
+	"github.com/uprung/uprung/internal/splitmix"
 )
 
 // One endpoint is picked, there being nothing to draw, and no weight is the weight 1.
@@ -13,7 +14,7 @@ func TestTrap22OneEndpointAndNoWeight(t *testing.T) {
 	for name, policy := range policies {
 		one := mustPicker(t, policy, numbered(1), nil)
 		for i := range uint64(100) {
-			token, ok := one.Pick(Request{Now: time.Second, Random: mix(i), Hash: mix(i)})
+			token, ok := one.Pick(Request{Now: time.Second, Random: splitmix.Mix(i), Hash: splitmix.Mix(i)})
 			if !ok || token.Endpoint != 0 {
 				t.Fatalf("%s: picked %v, %v of one endpoint", name, token, ok)
 			}
@@ -23,7 +24,7 @@ func TestTrap22OneEndpointAndNoWeight(t *testing.T) {
 		counts := [3]int{}
 		for i := range uint64(3000) {
 			now := time.Duration(i) * time.Millisecond
-			token, _ := weightless.Pick(Request{Now: now, Random: mix(i), Hash: mix(i)})
+			token, _ := weightless.Pick(Request{Now: now, Random: splitmix.Mix(i), Hash: splitmix.Mix(i)})
 			counts[token.Endpoint]++
 			weightless.Done(token, now+time.Millisecond, uprung.Success)
 		}
